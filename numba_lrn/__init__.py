@@ -1,0 +1,20 @@
+"""Local Response Normalization, forward and every derivative, at the speed of memory.
+
+    y = x · (k + a·W(x²))^(−β)
+
+W is a sum over a window along one axis or a box of axes. See :func:`local_response_norm`,
+:class:`LocalResponseNorm` and the README.
+"""
+
+from numba_lrn import reference
+from numba_lrn.functional import local_response_norm, local_response_norm_backward
+from numba_lrn.operator import LocalResponseNorm
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LocalResponseNorm",
+    "local_response_norm",
+    "local_response_norm_backward",
+    "reference",
+]

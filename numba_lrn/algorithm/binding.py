@@ -1,0 +1,38 @@
+"""How one plain function serves several compilers: re-binding.
+
+Neither ``numba.njit`` nor ``cuda.jit`` can call an undecorated function. A backend therefore makes its own
+namespace of the plain functions here: each is copied with that namespace as its globals and handed to the
+backend's compiler. Names that the backend injects (its primitives, the formula of a recipe) win over the
+module's own.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def bind(modules: tuple[types.ModuleType, ...], compile: Callable[[Callable], Any], injected: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions of ``modules``, compiled in one namespace, in which ``injected`` replaces what it names.
+
+    A function is compiled once per namespace and only when it is called from a compiled one, so binding a
+    whole module costs microseconds.
+    """
+    namespace: dict[str, Any] = {"__builtins__": __builtins__}
+    for module in modules:
+        own = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+        namespace.update(own)
+    namespace.update(injected)
+    for module in modules:
+        for name, value in vars(module).items():
+            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__ and name not in injected:
+                namespace[name] = compile(rebind(value, namespace))
+    return namespace
+
+
+def rebind(function: types.FunctionType, namespace: dict[str, Any]) -> types.FunctionType:
+    """A copy of ``function`` whose globals are ``namespace``."""
+    copy = types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__)
+    copy.__qualname__ = function.__qualname__
+    copy.__module__ = function.__module__
+    copy.__doc__ = function.__doc__
+    return copy

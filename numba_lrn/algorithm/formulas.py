@@ -1,0 +1,54 @@
+"""The pointwise formulas of Local Response Normalization, one a line, in the symbols of the definition.
+
+    S = W(x²)     d = k + a·S     y = x·d^(-β)                            p = d^(-β), p1 = d^(-β-1)
+    backward      r = g·x·p1      dx = g·p − 2aβ·x·Wᵀ(r)
+
+docs/derivation.md derives them. ``inverse_power`` is injected: the power function of the operator's β.
+"""
+
+from typing import Any, NamedTuple
+
+from numba_lrn.algorithm.primitives import fma
+
+
+class Parameters(NamedTuple):
+    """The scalars of one operator, in the type that it computes in."""
+
+    scale: Any  # a
+    k: Any
+    factor: Any  # 2aβ
+    negative_beta: Any  # −β, rounded to the computing type
+    beta_high: Any  # −β = beta_high + beta_low; beta_high times an exponent is exact
+    beta_low: Any
+    at_infinity: Any  # d^(-β) and d^(-β-1) where d is Inf
+    next_at_infinity: Any
+
+
+def inverse_power(d, par):
+    """(d^(-β), d^(-β-1)); every backend injects one of algorithm/power.py."""
+    raise NotImplementedError("a backend injects the power function")
+
+
+def add_square(v, total):
+    """A term of W(x²), added."""
+    return fma(v, v, total)
+
+
+def denominator(total, par):
+    """d = k + a·S."""
+    return fma(par.scale, total, par.k)
+
+
+def normalized(x, p):
+    """y = x·d^(-β)."""
+    return x * p
+
+
+def residual(g, x, p1):
+    """r = g·x·d^(-β-1)."""
+    return g * p1 * x
+
+
+def gradient(x, gp, total, par):
+    """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)."""
+    return fma(-(par.factor * x), total, gp)

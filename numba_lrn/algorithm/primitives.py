@@ -1,0 +1,70 @@
+"""What a device must provide: the plain twins, used by the CUDA simulator and by tests without a compiler.
+
+Each backend replaces these by intrinsics of its own; the names and the meanings stay. Half types travel as
+bits: a ``uint16`` array holds float16, an ``int16`` array holds bfloat16.
+"""
+
+import math
+
+import numpy as np
+
+# The type that everything is computed in; a backend binds np.float64 in its place for float64 arrays.
+real = np.float32
+
+
+def fma(a, b, c):
+    """a·b + c. Rounded once on a device; this twin rounds twice."""
+    return a * b + c
+
+
+def square_root(value):
+    """√value; NaN where value is negative."""
+    return real(math.sqrt(value)) if value >= 0 else real(np.nan)
+
+
+def bits_of(value):
+    """The bits of a real as an integer of the same width."""
+    if real is np.float32:
+        return np.float32(value).view(np.int32)
+    return np.float64(value).view(np.int64)
+
+
+def real_of(bits):
+    """The real that has these bits."""
+    if real is np.float32:
+        return np.int32(bits).view(np.float32)
+    return np.int64(bits).view(np.float64)
+
+
+def load(array, index):
+    """array[index] as a real; half types are widened."""
+    if array.dtype == np.uint16:
+        return real(array[index : index + 1].view(np.float16)[0])
+    if array.dtype == np.int16:
+        return real((np.int32(array[index]) << np.int32(16)).view(np.float32))
+    return array[index]
+
+
+def load_integer(array, index):
+    """array[index] of an array of int32."""
+    return array[index]
+
+
+def store(array, index, value):
+    """array[index] = value; half types are rounded to nearest even, once."""
+    if array.dtype == np.uint16:
+        array[index] = np.float16(value).view(np.uint16)
+    elif array.dtype == np.int16:
+        array[index] = bfloat16_bits(np.float32(value))
+    else:
+        array[index] = value
+
+
+def bfloat16_bits(value):
+    """The bits of the bfloat16 nearest to a float32: ties to even, NaN stays NaN."""
+    bits = int(value.view(np.uint32))
+    if bits & 0x7FFFFFFF > 0x7F800000:
+        rounded = (bits >> 16) | 0x40
+    else:
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.uint16(rounded & 0xFFFF).view(np.int16)

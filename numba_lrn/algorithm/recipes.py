@@ -1,0 +1,93 @@
+"""Every operation as stages: pointwise → window → pointwise.
+
+A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
+of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
+A recipe names its stages; the backends supply the windows.
+"""
+
+from typing import Any, NamedTuple
+
+from numba_lrn.algorithm.formulas import (
+    add_square,
+    denominator,
+    gradient,
+    inverse_power,
+    normalized,
+    residual,
+)
+from numba_lrn.algorithm.primitives import load, store
+
+
+class Arrays(NamedTuple):
+    """The caller's arrays, each flat and in the same memory order. An operation without g is given x again."""
+
+    x: Any
+    g: Any
+    out: Any
+
+
+class Stage(NamedTuple):
+    """One window and what surrounds it; ``transposed`` swaps before and after."""
+
+    add: str
+    emit: str
+    transposed: bool = False
+
+
+class Recipe(NamedTuple):
+    """An operation: its stages in order, and the tile buffers that it keeps from one stage to the next."""
+
+    stages: tuple[Stage, ...]
+    kept: tuple[str, ...] = ()
+
+
+RECIPES = {
+    "forward": Recipe((Stage("square_term", "emit_normalized"),)),
+    # In place, no output may be written before the last window that needs its input has been read.
+    "forward_in_place": Recipe((Stage("square_term", "keep_power"), Stage("", "emit_kept")), ("kept",)),
+    "backward": Recipe(
+        (Stage("square_term", "keep_residual"), Stage("residual_term", "emit_gradient", transposed=True)),
+        ("residual", "kept"),
+    ),
+}
+
+
+def square_term(arrays, buffers, at, slot, total):
+    """W(x²)"""
+    return add_square(load(arrays.x, at), total)
+
+
+def residual_term(arrays, buffers, at, slot, total):
+    """Wᵀ(r)"""
+    return total + load(buffers.residual, slot)
+
+
+def emit_normalized(arrays, buffers, par, at, slot, total):
+    """y = x·d^(-β)"""
+    p, _ = inverse_power(denominator(total, par), par)
+    store(arrays.out, at, normalized(load(arrays.x, at), p))
+
+
+def keep_power(arrays, buffers, par, at, slot, total):
+    """d^(-β), for later"""
+    p, _ = inverse_power(denominator(total, par), par)
+    store(buffers.kept, slot, p)
+
+
+def emit_kept(arrays, buffers, par, at, slot, total):
+    """y = x·d^(-β), from the kept power"""
+    store(arrays.out, at, normalized(load(arrays.x, at), load(buffers.kept, slot)))
+
+
+def keep_residual(arrays, buffers, par, at, slot, total):
+    """r and g·d^(-β), for the transposed window"""
+    x = load(arrays.x, at)
+    g = load(arrays.g, at)
+    p, p1 = inverse_power(denominator(total, par), par)
+    store(buffers.residual, slot, residual(g, x, p1))
+    store(buffers.kept, slot, g * p)
+
+
+def emit_gradient(arrays, buffers, par, at, slot, total):
+    """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)"""
+    store(arrays.out, at, gradient(load(arrays.x, at), load(buffers.kept, slot), total, par))

@@ -1,0 +1,451 @@
+"""Window sums that never subtract.
+
+Each function below walks the rows of a tile, forms the window sums of a strip of neighbouring elements in
+``buffers.total`` and hands the strip to ``emit``. ``add_term`` and ``emit`` are injected: they are the two ends of
+a stage of algorithm/recipes.py. One contract, several forms:
+
+* ``direct``: every window added term by term. Small windows.
+* ``masked``: the same along an axis with so few neighbours in memory that rows make no loops; a table tells each
+  element its position on the axis.
+* ``prefix``: prefix sums restarted every n rows. In coordinates padded by ``before`` zero rows in front, the axis
+  is cut into blocks of n; the window that starts at row i is the suffix of i's block from i on, plus the exclusive
+  prefix of the next block up to i + n. Three additions an element for any n, nothing is ever subtracted, and a NaN
+  stays in the windows that hold it. Inside a block the running sums are restarted every SUB_BLOCK rows, which
+  keeps the rounding error within 4 ulp at any n (one level: 19 ulp over 4096 rows).
+* ``ladder``: along a contiguous axis, sums of 4, 16, 64, … neighbours by shifted additions, then the digits of n
+  in base 4. Its error grows with log n.
+* ``box``: several axes, one after the other on a tile of terms, each by ``direct``, ``prefix`` or ``ladder``.
+
+Which form runs is decided by the backend from (n, length, layout, dtype) alone; every form adds in an order that
+depends on the position along the axis alone, so the bits depend on neither batch, threads nor tiles.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numba_lrn.algorithm.primitives import load, load_integer, real, store
+
+SUB_BLOCK = 16
+# The functions that consist of loops over neighbours; a backend may compile the others into their callers.
+LOOPS = ("sum_strip", "emit_strip", "suffix_rows", "prefix_rows", "padded_terms", "climb", "masked_strip", "plane_terms")
+
+
+class Space(NamedTuple):
+    """The array in memory order, (outer, length, inner), and the window of the stage at hand.
+
+    For a box, ``length`` is the first windowed axis and ``inner`` all that follows it, of which the last ``unit``
+    elements are plain; otherwise unit = inner.
+    """
+
+    length: Any
+    inner: Any
+    unit: Any
+    before: Any
+    after: Any
+    transposed: Any  # 1 where before and after are swapped
+    axes: Any  # the table of the axes of a box
+
+
+class Planes(NamedTuple):
+    """The two planes of a box, in the place of the caller's arrays."""
+
+    x: Any
+    out: Any
+
+
+class Tile(NamedTuple):
+    """A part of the array that one call works on.
+
+    ``outer`` … ``outer_end`` are outer indices, ``lane`` … ``lane + lanes`` a part of the unit. The tile's buffers
+    hold ``rows`` rows for each outer index, beginning with row ``base``.
+    """
+
+    outer: Any
+    outer_end: Any
+    lane: Any
+    lanes: Any
+    base: Any
+    rows: Any
+    strip: Any
+
+
+def add_term(arrays, buffers, at, slot, total):
+    """``total`` plus one term; injected."""
+    raise NotImplementedError("a backend injects the stage's term")
+
+
+def emit(arrays, buffers, par, at, slot, total):
+    """What becomes of a window sum; injected."""
+    raise NotImplementedError("a backend injects the stage's end")
+
+
+def emit_strip(arrays, buffers, par, at, slot, totals, offset, count):
+    """Emit ``count`` neighbours; their window sums begin at totals[offset]."""
+    for j in range(count):
+        emit(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+
+
+def sum_strip(arrays, buffers, at, step, slot, slot_step, terms, count):
+    """total[j] = the sum of ``terms`` terms, ``step`` apart, the first at at + j."""
+    total = buffers.total
+    for j in range(count):
+        store(total, j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+    term = 1
+    while term + 4 <= terms:
+        a0 = at + term * step
+        s0 = slot + term * slot_step
+        for j in range(count):
+            t = load(total, j)
+            t = add_term(arrays, buffers, a0 + j, s0 + j, t)
+            t = add_term(arrays, buffers, a0 + step + j, s0 + slot_step + j, t)
+            t = add_term(arrays, buffers, a0 + 2 * step + j, s0 + 2 * slot_step + j, t)
+            t = add_term(arrays, buffers, a0 + 3 * step + j, s0 + 3 * slot_step + j, t)
+            store(total, j, t)
+        term += 4
+    while term < terms:
+        a0 = at + term * step
+        s0 = slot + term * slot_step
+        for j in range(count):
+            store(total, j, add_term(arrays, buffers, a0 + j, s0 + j, load(total, j)))
+        term += 1
+
+
+def direct(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index."""
+    lanes = tile.lanes
+    whole = lanes == space.inner
+    row = first
+    while row < last:
+        lead = min(space.before, row)
+        tail = min(space.after, space.length - 1 - row)
+        rows = 1
+        if whole and lead == space.before and tail == space.after:
+            # Full windows on rows that are neighbours in memory are one long run.
+            rows = min(last, space.length - space.after) - row
+        at = (tile.outer * space.length + row) * space.inner + tile.lane
+        slot = (row - tile.base) * lanes
+        end = rows * lanes
+        for j in range(0, end, tile.strip):
+            count = min(tile.strip, end - j)
+            sum_strip(
+                arrays,
+                buffers,
+                at - lead * space.inner + j,
+                space.inner,
+                slot - lead * lanes + j,
+                lanes,
+                lead + tail + 1,
+                count,
+            )
+            emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
+        row += rows
+
+
+def masked(arrays, buffers, par, space, tile, positions, first, last):
+    """All rows of a tile of whole outer indices, as one flat run; ``positions`` gives each element its row."""
+    block = space.length * space.inner
+    start = tile.outer * block
+    end = (tile.outer_end - tile.outer) * block
+    for j in range(0, end, tile.strip):
+        count = min(tile.strip, end - j)
+        masked_strip(arrays, buffers, space, start, positions, j, count)
+        emit_strip(arrays, buffers, par, start + j, j, buffers.total, 0, count)
+
+
+def masked_strip(arrays, buffers, space, start, positions, first, count):
+    """total[j] = the window sum of element ``first + j``; neighbours beyond the axis are not read."""
+    total = buffers.total
+    length = np.uint32(space.length)
+    step = space.inner
+    clear(total, count)
+    shift = -space.before
+    while shift + 3 <= space.after:
+        slot = first + shift * step
+        for j in range(count):
+            row = np.uint32(load_integer(positions, first + j) + shift)
+            t = load(total, j)
+            a = start + slot + j
+            s = slot + j
+            t = add_term(arrays, buffers, a, s, t) if row < length else t
+            t = add_term(arrays, buffers, a + step, s + step, t) if np.uint32(row + np.uint32(1)) < length else t
+            t = add_term(arrays, buffers, a + 2 * step, s + 2 * step, t) if np.uint32(row + np.uint32(2)) < length else t
+            t = add_term(arrays, buffers, a + 3 * step, s + 3 * step, t) if np.uint32(row + np.uint32(3)) < length else t
+            store(total, j, t)
+        shift += 4
+    while shift <= space.after:
+        slot = first + shift * step
+        for j in range(count):
+            row = np.uint32(load_integer(positions, first + j) + shift)
+            t = load(total, j)
+            store(total, j, add_term(arrays, buffers, start + slot + j, slot + j, t) if row < length else t)
+        shift += 1
+
+
+def pointwise(arrays, buffers, par, space, tile, positions, first, last):
+    """A stage without a window: emit every element of the tile."""
+    pieces = space.inner // space.unit
+    for outer in range(tile.outer, tile.outer_end):
+        for row in range(first, last):
+            for piece in range(pieces):
+                at = ((outer * space.length + row) * pieces + piece) * space.unit + tile.lane
+                slot = (((outer - tile.outer) * tile.rows + row - tile.base) * pieces + piece) * tile.lanes
+                emit_strip(arrays, buffers, par, at, slot, buffers.total, 0, tile.lanes)
+
+
+def clear(buffer, count):
+    """Zeros."""
+    for j in range(count):
+        store(buffer, j, real(0.0))
+
+
+def prefix(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index, by prefix sums restarted every n rows."""
+    n = space.before + space.after + 1
+    row = first
+    while row < last:
+        start = row // n * n
+        stop = min(last, start + n)
+        suffix_rows(arrays, buffers, space, tile, row, start, n)
+        prefix_rows(arrays, buffers, par, space, tile, row, stop, start + n - space.before)
+        row = stop
+
+
+def suffix_rows(arrays, buffers, space, tile, row, start, n):
+    """suffix[t] = the terms of padded rows start + t … start + n − 1, for t from n − 1 down to row − start."""
+    lanes = tile.lanes
+    run, base, suffix = buffers.run, buffers.base, buffers.suffix
+    clear(run, lanes)
+    clear(base, lanes)
+    for t in range(n - 1, row - start - 1, -1):
+        source = start + t - space.before
+        place = t * lanes
+        if source >= 0 and source < space.length:
+            at = (tile.outer * space.length + source) * space.inner + tile.lane
+            slot = (source - tile.base) * lanes
+            for j in range(lanes):
+                r = add_term(arrays, buffers, at + j, slot + j, load(run, j))
+                store(run, j, r)
+                store(suffix, place + j, load(base, j) + r)
+        else:
+            for j in range(lanes):
+                store(suffix, place + j, load(base, j) + load(run, j))
+        if (n - t) % SUB_BLOCK == 0:
+            for j in range(lanes):
+                store(base, j, load(base, j) + load(run, j))
+                store(run, j, real(0.0))
+
+
+def prefix_rows(arrays, buffers, par, space, tile, row, stop, source):
+    """Emit rows ``row`` … ``stop − 1`` of one block; ``source`` is the first row of the block after it."""
+    lanes = tile.lanes
+    n = space.before + space.after + 1
+    run, base, suffix, total = buffers.run, buffers.base, buffers.suffix, buffers.total
+    clear(run, lanes)
+    clear(base, lanes)
+    begin = row // n * n
+    for i in range(begin, stop):
+        t = i - begin
+        place = t * lanes
+        following = source + t
+        if i >= row:
+            for j in range(lanes):
+                store(total, j, load(suffix, place + j) + (load(base, j) + load(run, j)))
+            emit_strip(
+                arrays,
+                buffers,
+                par,
+                (tile.outer * space.length + i) * space.inner + tile.lane,
+                (i - tile.base) * lanes,
+                total,
+                0,
+                lanes,
+            )
+        if following >= 0 and following < space.length and i + 1 < stop:
+            at = (tile.outer * space.length + following) * space.inner + tile.lane
+            slot = (following - tile.base) * lanes
+            for j in range(lanes):
+                store(run, j, add_term(arrays, buffers, at + j, slot + j, load(run, j)))
+        if (t + 1) % SUB_BLOCK == 0:
+            for j in range(lanes):
+                store(base, j, load(base, j) + load(run, j))
+                store(run, j, real(0.0))
+
+
+def ladder(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of whole outer indices, along a contiguous axis, by sums of powers of four."""
+    inner = space.inner
+    n = space.before + space.after + 1
+    rows = last - first + n - 1
+    pitch = rows * inner
+    size = (tile.outer_end - tile.outer) * pitch
+    padded_terms(arrays, buffers, space, tile, first, last, pitch)
+    climb(buffers.rungs, buffers.total, size, inner, n)
+    count = (last - first) * inner
+    for outer in range(tile.outer, tile.outer_end):
+        at = (outer * space.length + first) * inner
+        slot = ((outer - tile.outer) * tile.rows + first - tile.base) * inner
+        emit_strip(arrays, buffers, par, at, slot, buffers.total, (outer - tile.outer) * pitch, count)
+
+
+def padded_terms(arrays, buffers, space, tile, first, last, pitch):
+    """The terms of rows first − before … last − 1 + after of each outer index; zeros beyond the axis."""
+    terms = buffers.rungs
+    inner = space.inner
+    low = max(first - space.before, 0)
+    high = min(last + space.after, space.length)
+    head = (low - (first - space.before)) * inner
+    count = (high - low) * inner
+    for outer in range(tile.outer, tile.outer_end):
+        place = (outer - tile.outer) * pitch
+        at = (outer * space.length + low) * inner
+        slot = ((outer - tile.outer) * tile.rows + low - tile.base) * inner
+        for j in range(head):
+            store(terms, place + j, real(0.0))
+        for j in range(count):
+            store(terms, place + head + j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+        for j in range(head + count, pitch):
+            store(terms, place + j, real(0.0))
+
+
+def climb(rungs, total, size, inner, n):
+    """total[j] = the sum of n terms, ``inner`` apart, from j on.
+
+    ``rungs`` holds the terms in its first ``size`` places and has room for a rung a power of four below n. The
+    last places of each rung lack neighbours and are not used by any window.
+    """
+    width = 1
+    rung = 0
+    while width * 4 <= n:
+        step = width * inner
+        source = rung * size
+        target = source + size
+        for j in range(size - 3 * step):
+            a = load(rungs, source + j) + load(rungs, source + step + j)
+            b = load(rungs, source + 2 * step + j) + load(rungs, source + 3 * step + j)
+            store(rungs, target + j, a + b)
+        width *= 4
+        rung += 1
+    reach = (n - 1) * inner
+    clear(total, size)
+    offset = 0
+    left = n
+    while left > 0:
+        digit = left // width
+        left -= digit * width
+        while digit > 0:
+            source = rung * size + offset * inner
+            for j in range(size - reach):
+                store(total, j, load(total, j) + load(rungs, source + j))
+            offset += width
+            digit -= 1
+        width //= 4
+        rung -= 1
+
+
+def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, first, last):
+    """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
+    raise NotImplementedError("a backend injects the call of plane_direct, plane_prefix or plane_ladder")
+
+
+def plane_term(arrays, buffers, at, slot, total):
+    """A term that a plane already holds."""
+    return total + load(arrays.x, at)
+
+
+def emit_plane(arrays, buffers, par, at, slot, total):
+    """A window sum into the other plane."""
+    store(arrays.out, at, total)
+
+
+PLANE_LANES = 1024
+
+
+class Axis(NamedTuple):
+    """One windowed axis of a box, after the first: what is summed along it, and by which form."""
+
+    form: Any
+    count: Any  # how many of these axes a row of the first axis holds
+    length: Any
+    units: Any  # how many units one step along it spans
+    before: Any
+    after: Any
+
+
+AXIS_FIELDS = 6
+
+
+def axis_of(axes, index):
+    """Entry ``index`` of a table of axes."""
+    place = index * AXIS_FIELDS
+    return Axis(axes[place], axes[place + 1], axes[place + 2], axes[place + 3], axes[place + 4], axes[place + 5])
+
+
+def box(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index.
+
+    ``space.axes`` lists the windowed axes from the innermost to the first.
+    """
+    pieces = space.inner // space.unit
+    width = pieces * tile.lanes
+    low = max(first - space.before, 0)
+    high = min(last + space.after, space.length)
+    rows = high - low
+    size = rows * width
+    source = buffers.planes[:size]
+    target = buffers.planes[size : 2 * size]
+    plane_terms(arrays, buffers, source, space, tile, low, high)
+    entries = space.axes.size // AXIS_FIELDS
+    for index in range(entries - 1):
+        axis = axis_of(space.axes, index)
+        unit = axis.units * tile.lanes
+        outers = rows * axis.count
+        sum_plane(
+            axis, buffers, source, target, outers, unit, space.transposed, tile.strip, axis.length, 0, axis.length
+        )
+        source, target = target, source
+    axis = axis_of(space.axes, entries - 1)
+    sum_plane(
+        axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, first - low, last - low
+    )
+    for row in range(first, last):
+        for piece in range(pieces):
+            place = (row * pieces + piece) * tile.lanes
+            at = ((tile.outer * space.length + row) * pieces + piece) * space.unit + tile.lane
+            emit_strip(arrays, buffers, par, at, place - tile.base * width, target, place - low * width, tile.lanes)
+
+
+def plane_terms(arrays, buffers, plane, space, tile, low, high):
+    """The terms of rows ``low`` … ``high − 1``, densely into a plane."""
+    pieces = space.inner // space.unit
+    for row in range(low, high):
+        for piece in range(pieces):
+            place = (row * pieces + piece) * tile.lanes
+            at = ((tile.outer * space.length + row) * pieces + piece) * space.unit + tile.lane
+            slot = place - tile.base * pieces * tile.lanes
+            target = place - low * pieces * tile.lanes
+            for j in range(tile.lanes):
+                store(plane, target + j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+
+
+def plane_direct(planes, buffers, space, outers, strip, first, last):
+    """Rows ``first`` … ``last − 1`` of each of ``outers`` blocks of a plane, by ``direct``."""
+    for outer in range(outers):
+        tile = Tile(outer, outer + 1, 0, space.unit, 0, space.length, strip)
+        direct(planes, buffers, 0, space, tile, 0, first, last)
+
+
+def plane_prefix(planes, buffers, space, outers, strip, first, last):
+    """The same by ``prefix``."""
+    for outer in range(outers):
+        for lane in range(0, space.unit, PLANE_LANES):
+            tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, strip)
+            prefix(planes, buffers, 0, space, tile, 0, first, last)
+
+
+def plane_ladder(planes, buffers, space, outers, strip, first, last):
+    """The same by ``ladder``, several blocks at a time."""
+    group = max(1, PLANE_LANES // (space.length * space.unit))
+    for outer in range(0, outers, group):
+        tile = Tile(outer, min(outer + group, outers), 0, space.unit, 0, space.length, strip)
+        ladder(planes, buffers, 0, space, tile, 0, first, last)

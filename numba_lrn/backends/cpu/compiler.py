@@ -1,0 +1,84 @@
+"""Compiling for the CPU: options, the on-disk cache, and what keeps it honest."""
+
+import functools
+import hashlib
+import os
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+# error_model="numpy": the default keeps a ZeroDivisionError branch in every division, which stops vectorisation.
+# No fastmath: it would assume NaN and Inf away.
+OPTIONS = {"error_model": "numpy", "nogil": True}
+
+
+def compile_loop(function: Callable) -> Callable:
+    """A function of its own in the machine code: the loops over neighbouring elements."""
+    return numba.njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+
+
+def compile_inline(function: Callable) -> Callable:
+    """A function that becomes part of its caller.
+
+    Every function that is not inlined is optimised and assembled by itself and again inside each caller:
+    inlining all but the loops takes the backward kernel's compile time from 4.0 to 3.0 s, inlining the loops too
+    brings it back to 4.5.
+    """
+    return numba.njit(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+
+
+@functools.cache
+def sources_stamp() -> str:
+    """A hash of every file of the package: Numba's cache looks at one file only, and this is made part of its key."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_enabled() -> bool:
+    """NUMBA_LRN_CACHE=0 turns the on-disk cache off."""
+    return os.environ.get("NUMBA_LRN_CACHE", "1") != "0"
+
+
+def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) -> Any:
+    """The dispatcher of an entry point, compiled for the types of ``arguments`` and no others.
+
+    It comes from the disk cache where that works. An unwritable folder, a full disk, a damaged or truncated entry
+    cost a compilation and one warning, never the call.
+    """
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    if cache_enabled():
+        try:
+            return _compile(function, signature, parallel, cache=True)
+        except Exception as error:  # unpickling a damaged entry can raise anything
+            _warn_once(type(error).__name__, str(error))
+    return _compile(function, signature, parallel, cache=False)
+
+
+def _compile(function: Callable, signature: tuple, parallel: bool, cache: bool) -> Any:
+    dispatcher = numba.njit(function, parallel=parallel, cache=cache, **OPTIONS)
+    dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+def native_address(dispatcher: Any) -> int:
+    """Where the machine code of a dispatcher's only signature begins."""
+    (compiled,) = dispatcher.overloads.values()
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@functools.cache
+def _warn_once(kind: str, text: str) -> None:
+    warnings.warn(
+        f"numba_lrn could not use its on-disk cache ({kind}: {text}) and compiles in memory; set NUMBA_CACHE_DIR to a "
+        "writable folder, or NUMBA_LRN_CACHE=0 to compile in memory without this warning",
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,220 @@
+"""The CPU kernels: a recipe's stages, each over the tiles of the array.
+
+A kernel is built once for (recipe, form of the window, power function, dtype) and takes everything else at run
+time.
+"""
+
+import functools
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numba_lrn.algorithm import formulas, power, primitives, recipes, window
+from numba_lrn.algorithm.binding import bind, rebind
+from numba_lrn.algorithm.recipes import RECIPES, Arrays
+from numba_lrn.algorithm.window import Space, Tile
+from numba_lrn.backends.cpu import primitives as cpu_primitives
+from numba_lrn.backends.cpu.compiler import compile_entry, compile_inline, compile_loop, native_address, sources_stamp
+from numba_lrn.backends.cpu.planes import sum_plane
+from numba_lrn.backends.cpu.threads import parallel_loop
+
+
+class Buffers(NamedTuple):
+    """The parts of a worker's memory; a form or recipe that does not use one gets it empty."""
+
+    total: Any  # window sums
+    residual: Any  # what a recipe keeps from one stage to the next
+    kept: Any
+    run: Any  # running sums of a row's lanes: since the last restart, and up to it
+    base: Any
+    suffix: Any  # suffix sums of one block of rows
+    rungs: Any  # sums of 1, 4, 16, … neighbours
+    planes: Any  # the two planes of a box
+
+
+class Layout(NamedTuple):
+    """What a kernel is told at run time, as one integer array: geometry, tiles and the sizes of the buffers.
+
+    The table of the axes of a box follows it in the same array.
+    """
+
+    outers: int
+    length: int
+    inner: int
+    unit: int
+    before: int
+    after: int
+    tile_outers: int  # outer indices a tile
+    tile_rows: int  # rows of the axis a tile
+    tile_lanes: int  # elements of the unit a tile
+    tiles: int
+    strip: int  # elements summed and emitted at a time
+    total: int  # sizes of the buffers, in elements
+    residual: int
+    kept: int
+    run: int
+    base: int
+    suffix: int
+    rungs: int
+    planes: int
+
+
+class Variant(NamedTuple):
+    """What a kernel is specialised on."""
+
+    recipe: str
+    form: str
+    power: str
+    dtype: str
+    real: str
+
+    @property
+    def name(self) -> str:
+        return "_".join(self)
+
+
+@functools.cache
+def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
+    """Primitives, power functions, formulas and terms in one namespace, shared by the kernels that use them."""
+    injected: dict[str, Any] = {
+        name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "real_of", "load", "load_integer", "store")
+    }
+    injected["real"] = getattr(np, real_name)
+    if real_name == "float64":
+        injected.update(power.float64_constants())
+    namespace = bind((primitives, power, formulas, recipes), compile_inline, injected)
+    namespace["inverse_power"] = namespace[power_name]
+    return namespace
+
+
+def _stage(variant: Variant, stage: recipes.Stage) -> Any:
+    """The function that runs one stage over one tile."""
+    mathematics = _mathematics(variant.power, variant.real)
+    injected = dict(mathematics)
+    injected["emit"] = mathematics[stage.emit]
+    injected["sum_plane"] = sum_plane
+    form = "pointwise"
+    if stage.add:
+        injected["add_term"] = mathematics[stage.add]
+        form = variant.form
+    return bind((window,), _compile_window, injected)[form]
+
+
+def _compile_window(function: types.FunctionType) -> Any:
+    return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)
+
+
+class Kernel:
+    """The entry point of a variant, compiled at its first call, callable on one thread or on several."""
+
+    def __init__(self, variant: Variant):
+        self._variant = variant
+        self._dispatcher: Any = None
+        self._address = 0
+
+    def __call__(self, workers: int, x, g, out, workspace, positions, scalars, layout) -> None:
+        if self._dispatcher is None:
+            self._compile((x, g, out, workspace, positions, scalars, layout, 0, workers, workers))
+        if workers == 1:
+            self._dispatcher(x, g, out, workspace, positions, scalars, layout, 0, 1, 1)
+        else:
+            loop = parallel_loop(self._variant.dtype, self._variant.real)
+            loop(self._address, x, g, out, workspace, positions, scalars, layout, workers)
+
+    def _compile(self, arguments: tuple) -> None:
+        dispatcher = compile_entry(entry_function(self._variant), arguments)
+        self._address = native_address(dispatcher)
+        self._dispatcher = dispatcher
+
+    def assembly(self) -> str:
+        """The machine code as text; empty for a kernel that came from the disk cache."""
+        return "\n".join(self._dispatcher.inspect_asm().values())
+
+
+@functools.cache
+def kernel(variant: Variant) -> Kernel:
+    """The kernel of a variant, one a process."""
+    return Kernel(variant)
+
+
+def entry_function(variant: Variant) -> types.FunctionType:
+    """The entry point of a variant, ready to be compiled."""
+    recipe = RECIPES[variant.recipe]
+    stages = [_stage(variant, stage) for stage in recipe.stages]
+    namespace: dict[str, Any] = {
+        "np": np,
+        "Arrays": Arrays,
+        "Buffers": Buffers,
+        "Space": Space,
+        "Tile": Tile,
+        "Parameters": formulas.Parameters,
+        "first_stage": stages[0],
+        "second_stage": stages[-1],
+    }
+    run = _run_one_stage if len(stages) == 1 else _run_two_stages
+    namespace["run_tile"] = compile_inline(rebind(run, namespace))
+    namespace["run_worker"] = compile_inline(rebind(_run_worker, namespace))
+    entry = rebind(_entry(f"{variant.name} {sources_stamp()}"), namespace)
+    entry.__name__ = entry.__qualname__ = variant.name
+    return entry
+
+
+def _entry(stamp: str) -> types.FunctionType:
+    """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
+
+    def entry(x, g, out, workspace, positions, scalars, layout, first_worker, last_worker, workers):
+        stamp  # noqa: B018
+        for worker in range(first_worker, last_worker):
+            run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers)  # noqa: F821
+
+    return entry
+
+
+def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers):
+    """One worker's share of the tiles, with its own part of the workspace."""
+    arrays = Arrays(x, g, out)
+    par = Parameters(  # noqa: F821
+        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7]
+    )
+    outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
+    tile_outers, tile_rows, tile_lanes, tiles, strip = layout[6], layout[7], layout[8], layout[9], layout[10]
+    e0 = worker * (workspace.size // workers)
+    e1 = e0 + layout[11]
+    e2 = e1 + layout[12]
+    e3 = e2 + layout[13]
+    e4 = e3 + layout[14]
+    e5 = e4 + layout[15]
+    e6 = e5 + layout[16]
+    e7 = e6 + layout[17]
+    e8 = e7 + layout[18]
+    buffers = Buffers(
+        workspace[e0:e1], workspace[e1:e2], workspace[e2:e3], workspace[e3:e4],
+        workspace[e4:e5], workspace[e5:e6], workspace[e6:e7], workspace[e7:e8],
+    )  # fmt: skip
+    axes = layout[19:]
+    lane_tiles = (unit + tile_lanes - 1) // tile_lanes
+    row_tiles = (length + tile_rows - 1) // tile_rows
+    for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
+        lane = index % lane_tiles * tile_lanes
+        first = index // lane_tiles % row_tiles * tile_rows
+        outer = index // lane_tiles // row_tiles * tile_outers
+        last = min(first + tile_rows, length)
+        # The tile's buffers also hold the rows that a transposed window reaches.
+        base = max(first - after, 0)
+        rows = min(last + before, length) - base
+        tile = Tile(outer, min(outer + tile_outers, outers), lane, min(tile_lanes, unit - lane), base, rows, strip)  # noqa: F821
+        run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last)  # noqa: F821
+
+
+def _run_one_stage(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
+    space = Space(length, inner, unit, before, after, 0, axes)  # noqa: F821
+    first_stage(arrays, buffers, par, space, tile, positions, first, last)  # noqa: F821
+
+
+def _run_two_stages(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
+    """The second window is the transposed one; the first stage also covers the rows that it reaches."""
+    space = Space(length, inner, unit, before, after, 0, axes)  # noqa: F821
+    first_stage(arrays, buffers, par, space, tile, positions, tile.base, tile.base + tile.rows)  # noqa: F821
+    space = Space(length, inner, unit, after, before, 1, axes)  # noqa: F821
+    second_stage(arrays, buffers, par, space, tile, positions, first, last)  # noqa: F821

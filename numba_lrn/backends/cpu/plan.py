@@ -1,0 +1,232 @@
+"""The one place that chooses: which form a window takes, which power function, tile sizes, serial or parallel.
+
+The form follows from the geometry alone, (n, length, inner) and the dtype, never from the batch or the number of
+threads, and no tile size changes the order in which a window is added up: the same numbers give the same bits.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_lrn.algorithm.geometry import Dimension
+from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.algorithm.window import PLANE_LANES
+from numba_lrn.backends.cpu.kernels import Kernel, Layout, Variant, kernel
+from numba_lrn.backends.cpu.planes import address_of
+
+# Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
+DIRECT = 16  # windows up to this many elements are added term by term
+ROW = 32  # rows shorter than this make no loops of their own
+STRIP = 1024  # elements summed and emitted at a time: 4 KB of sums, in L1
+MASKED_TILE = 4096  # elements of a masked tile, at most twice that
+LADDER_TILE = 4096
+LANES = 8192  # lanes of a tile that keeps nothing between stages
+KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
+BOX_TILE = 128 * 1024
+PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
+PLANE_ROW = 16
+SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
+
+NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
+# Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
+GENERAL_BETA = 0.98
+WIDE_BETA = 1000.0
+
+
+class Plan(NamedTuple):
+    """All that a call needs besides its arrays."""
+
+    variant: Variant
+    kernel: Kernel
+    layout: NDArray
+    positions: NDArray
+    scalars: NDArray
+    workspace: int  # elements a worker
+    workers: int
+
+
+def power_function(beta: float, scale: float, k: float, real: Any) -> str:
+    """The power function for d = k + scale·S; guarded where d may be zero, negative or subnormal."""
+    if beta == 1.0:
+        return "power_one"
+    safe = real(k) >= np.finfo(real).tiny and scale >= 0.0
+    if beta in NAMED_POWERS:
+        return NAMED_POWERS[beta] + ("" if safe else "_guarded")
+    if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
+        return "power_platform"
+    return "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
+
+
+def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
+    """The fields of formulas.Parameters."""
+    high = -beta
+    if real is np.float32:
+        # 15 bits, so that a product with an exponent of up to 9 bits is exact.
+        high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))
+    at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
+    next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
+    with np.errstate(over="ignore"):
+        fields = (scale, k, 2 * scale * beta, -beta, high, -beta - high, at_infinity, next_at_infinity)
+        return np.array(fields, real)
+
+
+def choose_form(dimensions: tuple[Dimension, ...]) -> str:
+    """The form of algorithm/window.py that sums these windows."""
+    windowed = [dimension for dimension in dimensions if dimension.windowed]
+    if len(windowed) > 1:
+        return "box"
+    if not windowed:
+        return "direct"
+    n = windowed[0].before + windowed[0].after + 1
+    length, inner = windowed[0].extent, dimensions[-1].extent
+    if inner >= ROW:
+        return "direct" if n <= DIRECT else "prefix"
+    if n > DIRECT:
+        return "ladder"
+    return "masked" if length * inner <= MASKED_TILE else "direct"
+
+
+def _split(extent: int, parts: int, multiple: int) -> int:
+    """The size of one of ``parts`` nearly equal parts of ``extent``, rounded up to a multiple."""
+    size = -(-extent // max(parts, 1))
+    return min(extent, -(-size // multiple) * multiple)
+
+
+@functools.lru_cache(maxsize=1024)
+def make_plan(
+    dimensions: tuple[Dimension, ...],
+    recipe: str,
+    scale: float,
+    beta: float,
+    k: float,
+    dtype_name: str,
+    itemsize: int,
+    threads: int,
+    in_place: bool,
+) -> Plan:
+    """The plan for an array of these dimensions; ``in_place`` forbids tiles that share rows."""
+    real = np.float64 if dtype_name == "float64" else np.float32
+    form = choose_form(dimensions)
+    total_elements = math.prod(dimension.extent for dimension in dimensions)
+    workers = threads if total_elements * itemsize >= SERIAL_BYTES else 1
+    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, workers, in_place)
+    workers = min(workers, layout.tiles)
+    variant = Variant(recipe, form, power_function(beta, scale, k, real), dtype_name, real.__name__)
+    sizes = layout[Layout._fields.index("total") :]
+    return Plan(
+        variant,
+        kernel(variant),
+        np.array([*layout, *axes], np.int64),
+        positions,
+        scalars_of(scale, beta, k, real),
+        sum(sizes),
+        workers,
+    )
+
+
+def _layout(
+    dimensions: tuple[Dimension, ...], form: str, recipe: str, real: str, workers: int, in_place: bool
+) -> tuple[Layout, list[int], NDArray]:
+    """Geometry, tiles and buffers of a call, the table of its axes (box) and of its positions (masked)."""
+    kept = RECIPES[recipe].kept
+    first = next((index for index, dimension in enumerate(dimensions) if dimension.windowed), len(dimensions) - 1)
+    _, before, after = dimensions[first]
+    outers = math.prod(dimension.extent for dimension in dimensions[:first])
+    if dimensions[first].windowed:
+        length = dimensions[first].extent
+        inner = math.prod(dimension.extent for dimension in dimensions[first + 1 :])
+        unit = dimensions[-1].extent if form == "box" else inner
+    else:
+        length, inner = 1, dimensions[first].extent
+        unit = inner
+    n = before + after + 1
+    tile_outers, tile_rows, tile_lanes = 1, length, unit
+    axes: list[int] = []
+    positions = np.zeros(1, np.int32)
+    strip = STRIP
+    sizes = dict.fromkeys(("total", "residual", "kept", "run", "base", "suffix", "rungs", "planes"), 0)
+    sizes["total"] = strip
+    if form == "direct":
+        tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, bool(kept), workers, in_place)
+    elif form == "masked":
+        tile_outers = max(1, MASKED_TILE // (length * inner))
+        if workers > 1:
+            tile_outers = min(tile_outers, max(1, outers // workers))
+        positions = np.tile(np.repeat(np.arange(length, dtype=np.int32), inner), tile_outers)
+    elif form == "prefix":
+        tile_lanes = _split(inner, max(-(-inner // STRIP), -(-workers // outers)), 16)
+        if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
+            # Whole blocks, so that a block is summed the same way in every tile.
+            tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
+        sizes.update(run=tile_lanes, base=tile_lanes, suffix=n * tile_lanes)
+    elif form == "ladder":
+        block = length * inner
+        tile_outers = max(1, LADDER_TILE // block)
+        if workers > 1:
+            tile_outers = min(tile_outers, max(1, outers // workers))
+        if not in_place and block > 2 * LADDER_TILE:
+            tile_rows = min(length, max(8 * n, LADDER_TILE // inner))
+        padded = tile_outers * (tile_rows + 2 * (n - 1)) * inner
+        sizes.update(total=max(strip, padded), rungs=padded * _rungs(n))
+    else:
+        row = inner // unit
+        tile_lanes = _split(unit, -(-row * length * unit // BOX_TILE) if unit >= 2 * ROW else 1, 16)
+        tile_lanes = max(tile_lanes, min(unit, ROW))
+        if not in_place and row * length * tile_lanes > BOX_TILE:
+            tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
+        plane_rows = min(length, tile_rows + 2 * (n - 1))
+        axes, passes = _box(dimensions, first, plane_rows, tile_lanes, real)
+        sizes.update(passes, planes=2 * plane_rows * row * tile_lanes)
+    held = tile_outers * min(length, tile_rows + n - 1) * (inner // unit) * tile_lanes
+    sizes.update((name, held) for name in kept)
+    tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
+    layout = Layout(
+        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, strip, **sizes
+    )
+    return layout, axes, positions
+
+
+def _direct_tile(
+    outers: int, length: int, inner: int, n: int, keeps: bool, workers: int, in_place: bool
+) -> tuple[int, int]:
+    """(lanes, rows) of a tile of the direct form."""
+    lanes, rows = inner, length
+    if inner >= ROW:
+        limit = max(4 * ROW, KEPT // length) if keeps else LANES
+        lanes = _split(inner, max(-(-inner // limit), -(-workers // outers)), 16)
+    if not in_place and rows * lanes > (KEPT if keeps else 64 * KEPT):
+        rows = min(length, max(8 * n, (KEPT if keeps else 16 * KEPT) // lanes))
+    if not in_place and workers > 1 and outers * -(-length // rows) * -(-inner // lanes) < workers:
+        rows = min(rows, max(4 * n, -(-length // workers)))
+    return lanes, rows
+
+
+def _box(dimensions: tuple[Dimension, ...], first: int, rows: int, lanes: int, real: str) -> tuple[list[int], dict[str, int]]:
+    """The table of the axes of a box, innermost first, and the sizes of the buffers that its passes take."""
+    axes: list[int] = []
+    sizes = {"run": PLANE_LANES, "base": PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
+    for index in range(len(dimensions) - 2, first - 1, -1):
+        extent, before, after = dimensions[index]
+        if not dimensions[index].windowed:
+            continue
+        count = math.prod(dimension.extent for dimension in dimensions[first + 1 : index])
+        units = math.prod(dimension.extent for dimension in dimensions[index + 1 : -1])
+        length = rows if index == first else extent
+        unit, n = units * lanes, before + after + 1
+        form = "ladder" if unit < PLANE_ROW else "direct" if n <= PLANE_DIRECT else "prefix"
+        axes += [address_of(form, real), count, extent, units, before, after]
+        if form == "ladder":
+            padded = max(1, PLANE_LANES // (length * unit)) * (length + n - 1) * unit
+            sizes["total"] = max(sizes["total"], padded)
+            sizes["rungs"] = max(sizes["rungs"], padded * _rungs(n))
+        elif form == "prefix":
+            sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
+    return axes, sizes
+
+
+def _rungs(n: int) -> int:
+    """How many powers of four there are up to n."""
+    return 1 + int(math.log(n, 4) + 1e-9)

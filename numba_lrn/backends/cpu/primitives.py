@@ -1,0 +1,105 @@
+"""The primitives of algorithm/primitives.py as LLVM instructions.
+
+They index without a bounds check and without Numba's wraparound of negative indices, which would stop the loops
+from being vectorised, and they convert half types with the processor's own vector instructions: Numba itself has
+no float16 on the CPU.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+HALF = ir.HalfType()
+FLOAT = ir.FloatType()
+INT16 = ir.IntType(16)
+INT32 = ir.IntType(32)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a·b + c, rounded once."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def bits_of(typingctx, value):
+    """The bits of a real as an integer of the same width."""
+    integer = types.int32 if value == types.float32 else types.int64
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(integer))
+
+    return integer(value), codegen
+
+
+@intrinsic
+def real_of(typingctx, bits):
+    """The real that has these bits."""
+    real = types.float32 if bits == types.int32 else types.float64
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(real))
+
+    return real(bits), codegen
+
+
+def _element(context, builder, array_type, array, index):
+    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def load(typingctx, array, index):
+    """array[index] as a real. uint16 holds float16, int16 holds bfloat16."""
+    real = types.float64 if array.dtype == types.float64 else types.float32
+
+    def codegen(context, builder, signature, arguments):
+        value = builder.load(_element(context, builder, signature.args[0], arguments[0], arguments[1]))
+        if array.dtype == types.uint16:
+            return builder.fpext(builder.bitcast(value, HALF), FLOAT)
+        if array.dtype == types.int16:
+            return builder.bitcast(builder.shl(builder.zext(value, INT32), INT32(16)), FLOAT)
+        return value
+
+    return real(array, types.int64), codegen
+
+
+@intrinsic
+def load_integer(typingctx, array, index):
+    """array[index] of an array of int32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.load(_element(context, builder, signature.args[0], arguments[0], arguments[1]))
+
+    return types.int32(array, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, value):
+    """array[index] = value, rounded to nearest even where the array holds a half type."""
+    real = types.float64 if array.dtype == types.float64 else types.float32
+
+    def codegen(context, builder, signature, arguments):
+        value = arguments[2]
+        if array.dtype == types.uint16:
+            value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
+        elif array.dtype == types.int16:
+            value = _bfloat16_bits(builder, value)
+        builder.store(value, _element(context, builder, signature.args[0], arguments[0], arguments[1]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, real), codegen
+
+
+def _bfloat16_bits(builder, value):
+    """Add just below half of the last kept bit, plus that bit, and cut; a NaN is cut and made quiet instead."""
+    bits = builder.bitcast(value, INT32)
+    high = builder.lshr(bits, INT32(16))
+    rounded = builder.lshr(builder.add(bits, builder.add(INT32(0x7FFF), builder.and_(high, INT32(1)))), INT32(16))
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    return builder.trunc(builder.select(is_nan, builder.or_(high, INT32(0x40)), rounded), INT16)

@@ -1,0 +1,122 @@
+"""When to run on several threads, and how: one small parallel loop that calls any kernel's machine code.
+
+A kernel is compiled once, serial. The loop below calls it by address, once a worker, so serial and parallel runs
+execute the same instructions, and a kernel costs one compilation instead of two (a parallel twin took 1.2 s more).
+
+What kills processes, and what is done about it:
+
+* A process forked after an OpenMP pool has started, by anyone, dies in its first parallel region. A forked child
+  therefore runs serial, unless the layer is TBB, which survives.
+* The workqueue layer aborts the process when two threads enter it at once, also when one of them runs the user's
+  own parallel code. Under workqueue everything runs serial.
+"""
+
+import functools
+import os
+import types
+from typing import Any
+
+import numba
+from numba import types as numba_types
+from numba.extending import intrinsic
+
+from numba_lrn.algorithm.binding import rebind
+from numba_lrn.backends.cpu.compiler import compile_entry, sources_stamp
+
+_in_forked_child = False
+
+
+def _note_fork() -> None:
+    global _in_forked_child
+    _in_forked_child = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def parallel_enabled() -> bool:
+    """NUMBA_LRN_PARALLEL=0 runs everything on the calling thread."""
+    return os.environ.get("NUMBA_LRN_PARALLEL", "1") != "0"
+
+
+def why_serial() -> str | None:
+    """Why nothing runs in parallel in this process, or None."""
+    if not parallel_enabled():
+        return "NUMBA_LRN_PARALLEL=0"
+    if _in_forked_child and not _layer_survives_fork():
+        return "this process was forked, and only the tbb threading layer survives that"
+    numba.get_num_threads()  # starts the pool, which decides the layer
+    if numba.threading_layer() == "workqueue":
+        return "the workqueue threading layer aborts when two threads enter it at once"
+    return None
+
+
+def _layer_survives_fork() -> bool:
+    try:
+        return numba.threading_layer() == "tbb"
+    except ValueError:  # no pool has been started yet: only a process that asks for tbb will get it
+        return numba.config.THREADING_LAYER == "tbb"
+
+
+@functools.cache
+def _serial_everywhere(forked: bool, enabled: str) -> bool:
+    return why_serial() is not None
+
+
+def available_workers() -> int:
+    """How many threads a large array is shared among."""
+    if _serial_everywhere(_in_forked_child, os.environ.get("NUMBA_LRN_PARALLEL", "1")):
+        return 1
+    return numba.get_num_threads()
+
+
+@intrinsic
+def call_kernel(typingctx, address, x, g, out, workspace, positions, scalars, layout, first, last, workers):
+    """Call the machine code at ``address``, an entry of kernels.py compiled for just these argument types."""
+    kernel_types = (x, g, out, workspace, positions, scalars, layout, first, last, workers)
+
+    def codegen(context, builder, signature, arguments):
+        convention = context.call_conv
+        pointer = convention.get_function_type(numba_types.none, kernel_types).as_pointer()
+        function = builder.inttoptr(arguments[0], pointer)
+        convention.call_function(builder, function, numba_types.none, kernel_types, arguments[1:])
+        return context.get_dummy_value()
+
+    return numba_types.void(numba_types.intp, *kernel_types), codegen
+
+
+def _parallel_entry(stamp: str) -> types.FunctionType:
+    """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
+
+    def run_parallel(address, x, g, out, workspace, positions, scalars, layout, workers):
+        stamp  # noqa: B018
+        for worker in numba.prange(workers):
+            # prange counts in uint64, which would make floats of differences.
+            index = numba_types.int64(worker)
+            call_kernel(address, x, g, out, workspace, positions, scalars, layout, index, index + 1, workers)
+
+    return run_parallel
+
+
+@functools.cache
+def parallel_loop(dtype_name: str, real_name: str) -> "ParallelLoop":
+    """The parallel loop for arrays of one dtype."""
+    return ParallelLoop(f"parallel_{dtype_name}_{real_name}")
+
+
+class ParallelLoop:
+    """The parallel loop for one set of argument types, compiled at its first use."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._dispatcher: Any = None
+
+    def __call__(self, address: int, *arguments: Any) -> None:
+        if self._dispatcher is None:
+            function = _parallel_entry(f"{self._name} {sources_stamp()}")
+            namespace = {"numba": numba, "numba_types": numba_types, "call_kernel": call_kernel}
+            function = rebind(function, namespace)
+            function.__name__ = function.__qualname__ = self._name
+            self._dispatcher = compile_entry(function, (address, *arguments), parallel=True)
+        self._dispatcher(address, *arguments)

@@ -1,0 +1,339 @@
+"""The operator: what is computed, for which arrays, and every error text."""
+
+import math
+import operator as _operator
+from collections.abc import Iterator
+from typing import Any
+
+from numba_lrn.backends.selector import backend_of
+
+Axes = int | tuple[int, ...]
+DTYPES = "float16, bfloat16 (ml_dtypes), float32 and float64"
+
+
+class LocalResponseNorm:
+    r"""Local Response Normalization with fixed parameters, forward and backward.
+
+    ::
+
+        S = W(x²)            W: sum over the box window [i − before, i + after] along each windowed axis,
+                             clipped at the borders
+        d = k + scale·S
+        y = x · d^(−β)
+
+    The constructor takes PyTorch's parameters: a window of ``size`` elements, [c − size//2, c + (size − 1)//2], so
+    that an even size has its extra element *before* c, and scale = alpha / (number of elements of the full window,
+    borders included). :meth:`from_window` takes any window and the scale itself.
+
+    Parameters
+    ----------
+    size : int or tuple of int
+        Elements of the window along each windowed axis, at least 1; may exceed the axis.
+    alpha, beta, k : float
+        Finite. k ≤ 0 and negative alpha are allowed and follow IEEE arithmetic.
+    axis : int or tuple of int
+        The windowed axis (1: across channels in NCHW), or several for a box (within channels: (2, 3)).
+        Negative axes count from the end.
+
+    Attributes
+    ----------
+    axis, before, after : int, or tuples of int for a box
+    scale, beta, k : float
+
+    Notes
+    -----
+    Immutable, hashable, picklable. float16 and bfloat16 are computed in float32 and rounded once; float32 and
+    float64 are computed in their own type. A NaN or Inf reaches exactly the windows that contain it; β = 0 gives
+    the factor 1 even there. Sources: Krizhevsky et al. 2012, section 3.3; ``torch.nn.LocalResponseNorm``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numba_lrn as lrn
+    >>> op = lrn.LocalResponseNorm(3, alpha=3.0, beta=0.5, k=1.0)
+    >>> op
+    LocalResponseNorm(axis=1, before=1, after=1, scale=1.0, beta=0.5, k=1.0)
+    >>> op(np.array([[1.0, 1.0, 1.0]])).round(4)
+    array([[0.5774, 0.5   , 0.5774]])
+    """
+
+    __slots__ = ("__weakref__", "_hash", "after", "axis", "before", "beta", "k", "scale")
+
+    axis: Axes
+    before: Axes
+    after: Axes
+    scale: float
+    beta: float
+    k: float
+
+    def __init__(
+        self, size: Axes, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, axis: Axes = 1
+    ) -> None:
+        axes = _integers(axis, "axis")
+        sizes = _integers(size, "size")
+        if isinstance(size, tuple) and len(sizes) != len(axes):
+            msg = f"size has {len(sizes)} entries for {len(axes)} axes; give one size, or one for each axis"
+            raise ValueError(msg)
+        if len(sizes) == 1:
+            sizes *= len(axes)
+        for n in sizes:
+            if n < 1:
+                msg = f"size must be at least 1, got {size!r}"
+                raise ValueError(msg)
+        scale = _finite(alpha, "alpha") / math.prod(sizes)
+        before = tuple(n // 2 for n in sizes)
+        after = tuple((n - 1) // 2 for n in sizes)
+        self._set(axes, before, after, scale, _finite(beta, "beta"), _finite(k, "k"))
+
+    @classmethod
+    def from_window(
+        cls, axis: Axes, before: Axes, after: Axes, scale: float, beta: float, k: float
+    ) -> "LocalResponseNorm":
+        """The general operator: ``before`` and ``after`` elements beside the centre along each axis, any scale.
+
+        Parameters
+        ----------
+        axis : int or tuple of int
+        before, after : int or tuple of int
+            At least 0; one a windowed axis, or one for all.
+        scale : float
+            Multiplies the window sum; alpha of a framework that divides by nothing.
+
+        Examples
+        --------
+        >>> LocalResponseNorm.from_window(-1, 5, 5, 1.0, 0.5, 1.0)  # TensorFlow's defaults
+        LocalResponseNorm(axis=-1, before=5, after=5, scale=1.0, beta=0.5, k=1.0)
+        """
+        axes = _integers(axis, "axis")
+        sides = []
+        for name, side in (("before", before), ("after", after)):
+            values = _integers(side, name)
+            if isinstance(side, tuple) and len(values) != len(axes):
+                msg = f"{name} has {len(values)} entries for {len(axes)} axes; give one, or one for each axis"
+                raise ValueError(msg)
+            if len(values) == 1:
+                values *= len(axes)
+            if min(values) < 0:
+                msg = f"{name} must not be negative, got {side!r}"
+                raise ValueError(msg)
+            sides.append(values)
+        self = cls.__new__(cls)
+        self._set(axes, sides[0], sides[1], _finite(scale, "scale"), _finite(beta, "beta"), _finite(k, "k"))
+        return self
+
+    def _set(
+        self, axes: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
+    ) -> None:
+        if not axes:
+            msg = "axis is empty; name at least one axis to sum along"
+            raise ValueError(msg)
+        if len(set(axes)) != len(axes):
+            msg = f"axis repeats an axis: {axes}; name each axis once"
+            raise ValueError(msg)
+        single = len(axes) == 1
+        state = (
+            axes[0] if single else axes,
+            before[0] if single else before,
+            after[0] if single else after,
+            scale,
+            beta,
+            k,
+        )
+        for name, value in zip(("axis", "before", "after", "scale", "beta", "k"), state, strict=True):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_hash", hash(state))
+
+    @property
+    def _state(self) -> tuple:
+        return (self.axis, self.before, self.after, self.scale, self.beta, self.k)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        msg = f"LocalResponseNorm is immutable; make another with another {name}"
+        raise AttributeError(msg)
+
+    def __delattr__(self, name: str) -> None:
+        msg = "LocalResponseNorm is immutable"
+        raise AttributeError(msg)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LocalResponseNorm):
+            return NotImplemented
+        return self is other or self._state == other._state
+
+    def __reduce__(self) -> tuple:
+        return LocalResponseNorm.from_window, self._state
+
+    def __repr__(self) -> str:
+        return (
+            f"LocalResponseNorm(axis={self.axis}, before={self.before}, after={self.after}, "
+            f"scale={self.scale!r}, beta={self.beta!r}, k={self.k!r})"
+        )
+
+    def describe(self) -> str:
+        """The operator in words.
+
+        >>> print(LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0).describe())
+        y = x * (2.0 + 2e-05 * S)**-0.75
+        S: the sum of x**2 over the window
+          axis 1: 5 elements, 2 before and 2 after
+        """
+        lines = [f"y = x * ({self.k!r} + {self.scale!r} * S)**{-self.beta!r}", "S: the sum of x**2 over the window"]
+        for axis, before, after in self._windows():
+            lines.append(f"  axis {axis}: {before + after + 1} elements, {before} before and {after} after")
+        return "\n".join(lines)
+
+    def _windows(self) -> Iterator[tuple[int, int, int]]:
+        """(axis, before, after) of each windowed axis."""
+        if isinstance(self.axis, tuple):
+            yield from zip(self.axis, self.before, self.after, strict=True)  # type: ignore[arg-type]
+        else:
+            yield self.axis, self.before, self.after  # type: ignore[misc]
+
+    def windows(self, ndim: int) -> dict[int, tuple[int, int]]:
+        """{axis: (before, after)} for an array of ``ndim`` dimensions, axes counted from the front."""
+        found: dict[int, tuple[int, int]] = {}
+        for axis, before, after in self._windows():
+            if not -ndim <= axis < ndim:
+                msg = f"axis {axis} is out of range for an array of {ndim} dimensions; allowed: {-ndim} to {ndim - 1}"
+                raise ValueError(msg)
+            if axis % ndim in found:
+                msg = f"axis {self.axis} names axis {axis % ndim} twice in an array of {ndim} dimensions"
+                raise ValueError(msg)
+            found[axis % ndim] = (before, after)
+        return found
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """y = x · (k + scale·S)^(−β).
+
+        Parameters
+        ----------
+        x : array of any number of dimensions ≥ 1
+            float16, bfloat16, float32 or float64; any strides; may be read-only.
+        out : array of the same shape, dtype and device, optional
+            Any strides; may be ``x`` itself or overlap it.
+
+        Returns
+        -------
+        array
+            ``out``, or a new array of the kind, device, dtype and memory order of ``x``.
+
+        Raises
+        ------
+        TypeError
+            An array type or dtype that is not supported.
+        ValueError
+            A wrong axis for ``x``; an ``out`` of another shape or that cannot be written.
+        """
+        return backend_of(x).forward(self, x, out)
+
+    def backward(self, grad_output: Any, x: Any, out: Any = None) -> Any:
+        """dx for the loss whose gradient with respect to y is ``grad_output``.
+
+        ::
+
+            r = g·x·d^(−β−1)        dx = g·d^(−β) − 2·scale·β·x·Wᵀ(r)
+
+        Wᵀ is the window with before and after swapped.
+
+        Parameters
+        ----------
+        grad_output, x : arrays of the same shape, dtype and kind
+        out : array of the same shape, dtype and device, optional
+            Any strides; may be ``grad_output`` or ``x``, or overlap them.
+
+        Returns
+        -------
+        array
+            ``out``, or a new array of the kind, device, dtype and memory order of ``x``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the call; also where ``grad_output`` and ``x`` differ in kind, shape or dtype.
+        """
+        return backend_of(x).backward(self, grad_output, x, out)
+
+
+def _integers(value: Any, name: str) -> tuple[int, ...]:
+    """One integer or a tuple of them, as a tuple of Python ints."""
+    values = value if isinstance(value, tuple) else (value,)
+    integers = []
+    for item in values:
+        try:
+            if isinstance(item, bool) or type(item).__name__ in ("bool_", "bool"):
+                raise TypeError
+            integers.append(_operator.index(item))
+        except TypeError:
+            msg = f"{name} must be an integer or a tuple of integers, got {value!r} of type {type(value).__name__}"
+            raise TypeError(msg) from None
+    if not integers and name != "axis":
+        msg = f"{name} is empty; give one integer, or one for each axis"
+        raise ValueError(msg)
+    return tuple(integers)
+
+
+def _finite(value: Any, name: str) -> float:
+    """A finite Python float."""
+    if isinstance(value, (bool, str, bytes, complex)) or getattr(value, "ndim", 0) != 0:
+        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
+        raise TypeError(msg)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
+        raise TypeError(msg) from None
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        msg = f"{name} must be finite, got {value!r}"
+        raise ValueError(msg)
+    return number
+
+
+_COMPUTABLE = ("float16", "bfloat16", "float32", "float64")
+
+
+def check_dtype(array: Any, name: str) -> None:
+    """Refuse dtypes that cannot be normalised, and say what to do."""
+    dtype = array.dtype
+    if not getattr(dtype, "isnative", True):
+        msg = f"{name} has dtype {dtype.str}, which is not in this machine's byte order; use {name}.astype('{dtype.newbyteorder('=')}')"
+        raise TypeError(msg)
+    if dtype.name in _COMPUTABLE and (dtype.kind == "f" or dtype.name == "bfloat16"):
+        return
+    hint = f"convert it first, for example with {name}.astype('float32')"
+    if dtype.kind in "iub":
+        hint += " (integers would be squared and averaged as integers)"
+    msg = f"{name} has dtype {dtype}; supported are {DTYPES}: {hint}"
+    raise TypeError(msg)
+
+
+def check_dimensions(array: Any, name: str) -> None:
+    """Refuse arrays without an axis."""
+    if array.ndim == 0:
+        msg = f"{name} has no dimensions; there is no axis to sum along"
+        raise ValueError(msg)
+
+
+def check_same(array: Any, name: str, x: Any) -> None:
+    """Refuse an array that does not match ``x`` in kind, shape and dtype."""
+    if backend_of(array) is not backend_of(x):
+        msg = f"{name} is a {type(array).__name__} and x a {type(x).__name__}; both must be of one kind on one device"
+        raise TypeError(msg)
+    if array.shape != x.shape:
+        msg = f"{name} has shape {array.shape} and x {x.shape}; both must be the same"
+        raise ValueError(msg)
+    if array.dtype != x.dtype:
+        msg = f"{name} has dtype {array.dtype} and x {x.dtype}; convert one of them"
+        raise TypeError(msg)
+
+
+def check_out(out: Any, x: Any, writeable: bool) -> None:
+    """Refuse an ``out`` that cannot take the result."""
+    check_same(out, "out", x)
+    if not writeable:
+        msg = "out is read-only; pass an array that can be written, or leave out away"
+        raise ValueError(msg)
