@@ -1,0 +1,237 @@
+"""What the tests share: dtypes, arrays in every memory order, the unit of the error, asserts that say where."""
+
+import os
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm, reference
+
+DTYPES = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+HALF_TYPES = ("float16", "bfloat16")
+
+
+def optional(name):
+    """A module that may be absent: its tests skip, or fail under NUMBA_LRN_CI=1, which promises it."""
+    if os.environ.get("NUMBA_LRN_CI") != "1":
+        return pytest.importorskip(name, reason=f"{name} is not installed")
+    try:
+        return __import__(name)
+    except ImportError as error:
+        return pytest.fail(f"{name} must be installed where NUMBA_LRN_CI=1: {error}", pytrace=False)
+
+
+# The unit of the error.
+
+
+class Format(NamedTuple):
+    """A binary floating-point format: bits after the point, smallest exponent, largest number."""
+
+    fraction: int
+    smallest: int
+    largest: float
+
+
+FORMATS = {
+    "float16": Format(10, -14, 65504.0),
+    "bfloat16": Format(7, -126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
+    "float32": Format(23, -126, float(np.finfo(np.float32).max)),
+    "float64": Format(52, -1022, float(np.finfo(np.float64).max)),
+}
+
+
+def computing_type(dtype):
+    """The type that arrays of ``dtype`` are computed in."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def spacing(values, dtype):
+    """The distance between the neighbours of ``dtype`` around each value, which keeps its wider type.
+
+    Below the smallest normal number the distance no longer shrinks; a spacing taken from the exponent alone would
+    call a correctly rounded subnormal half wrong by more than half a unit.
+    """
+    form = FORMATS[np.dtype(dtype).name]
+    _, exponent = np.frexp(np.abs(values))
+    exponent = np.where(values == 0, form.smallest, exponent - 1)
+    return np.ldexp(np.ones_like(values), np.maximum(exponent, form.smallest) - form.fraction)
+
+
+def ulp_error(got, reference, magnitude, dtype):
+    """|got − reference| in spacings of ``magnitude``, which is the reference itself where no terms cancel."""
+    return np.abs(got.astype(reference.dtype) - reference) / spacing(magnitude, dtype)
+
+
+# Arrays.
+
+ORDERS = ("C", "F", "channels last", "gaps", "negative step", "offset")
+
+
+def in_order(array, order):
+    """The same values, laid out in memory in another way."""
+    if order == "C":
+        return np.ascontiguousarray(array)
+    if order == "F":
+        return np.asfortranarray(array)
+    if order == "channels last":
+        axis = min(1, array.ndim - 1)
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, axis, -1)), -1, axis)
+    if order == "gaps":
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if order == "negative step":
+        return np.ascontiguousarray(array[::-1])[::-1]
+    if order == "offset":
+        return shifted(array, 3)
+    raise ValueError(order)
+
+
+def shifted(array, elements):
+    """A C-contiguous copy that starts ``elements`` after the start of its buffer."""
+    buffer = np.zeros(array.size + elements, array.dtype)
+    view = buffer[elements:].reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def random_array(seed, shape, dtype="float32", magnitude=1.0):
+    """Normal numbers of both signs, reproducible."""
+    return (np.random.default_rng(seed).standard_normal(shape) * magnitude).astype(DTYPES[dtype])
+
+
+class Case(NamedTuple):
+    """An array geometry and a window that together select one form of the window sum."""
+
+    form: str
+    shape: tuple
+    axis: int | tuple
+    before: int | tuple
+    after: int | tuple
+
+    def operator(self, scale=1.0, beta=0.75, k=1.0):
+        """The operator of this window; a scale of order one, since a small one hides a wrong window."""
+        return LocalResponseNorm.from_window(self.axis, self.before, self.after, scale, beta, k)
+
+
+# Every form, each with a window that is not symmetric: symmetric ones hide a forgotten transposition.
+FORMS = {
+    "direct across rows": Case("direct", (2, 9, 5, 8), 1, 2, 1),
+    "direct along a long axis": Case("direct", (2, 4099), 1, 1, 3),
+    "masked, contiguous axis": Case("masked", (7, 13), 1, 2, 1),
+    "masked, short rows": Case("masked", (5, 6, 3, 4), 1, 1, 4),
+    "prefix": Case("prefix", (2, 70, 40), 1, 12, 7),
+    "prefix, window beyond the axis": Case("prefix", (3, 24, 36), 1, 40, 17),
+    "ladder, contiguous axis": Case("ladder", (3, 61), 1, 9, 12),
+    "ladder, short rows": Case("ladder", (2, 40, 3), 1, 16, 8),
+    "box by ladders": Case("box", (3, 2, 6, 7), (2, 3), (1, 2), (2, 0)),
+    "box by rows": Case("box", (2, 6, 9, 17), (1, 2), (2, 1), (1, 0)),
+    "box by prefixes": Case("box", (2, 14, 15, 18), (1, 2), (7, 4), (3, 5)),
+    "box, axes apart": Case("box", (2, 5, 3, 6), (1, 3), (2, 0), (1, 3)),
+    "box of three axes": Case("box", (4, 5, 2, 6), (0, 1, 3), (1, 0, 2), (0, 3, 1)),
+}
+
+
+# Asserts.
+
+
+def describe(index, got, expected, op, shape):
+    """Where, what, and by which operator."""
+    index = tuple(int(i) for i in index)
+    return f"at {index} of {shape}: got {got[index]!r}, expected {expected[index]!r}, by {op}"
+
+
+def first(mask):
+    """The first index where ``mask`` holds."""
+    return np.unravel_index(int(np.argmax(mask)), mask.shape)
+
+
+def assert_same_bits(got, expected, op=None):
+    """Equal to the last bit, signed zeros and NaN included."""
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    integer = f"u{got.dtype.itemsize}"
+    differ = np.ascontiguousarray(got).view(integer) != np.ascontiguousarray(expected).view(integer)
+    if differ.any():
+        count = np.count_nonzero(differ)
+        pytest.fail(f"{count} elements differ, the first {describe(first(differ), got, expected, op, got.shape)}")
+
+
+def assert_below(error, limit, got, expected, op):
+    """Every error finite and at most ``limit``."""
+    beyond = ~(error <= limit)
+    if beyond.any():
+        index = first(beyond)
+        where = describe(index, got, expected, op, got.shape)
+        largest = np.nanmax(error)
+        pytest.fail(f"error {float(error[index]):.4g} where {limit:.4g} is allowed, {where}; largest {largest:.4g}")
+
+
+# The bounds of the library, forward and backward, in ulp; for half types see table_error.
+def limit_of(dtype, beta, recipe):
+    """The promised bound for |β| ≤ 2."""
+    assert abs(beta) <= 2
+    if dtype.name in HALF_TYPES:
+        return 0.51 if recipe == "forward" else 8.0
+    if dtype == np.float64:
+        return 8.0 if recipe == "forward" else 16.0
+    if abs(beta) <= 1:
+        return 4.0 if recipe == "forward" else 8.0
+    return 8.0 if recipe == "forward" else 12.0
+
+
+def table_error(op, recipe, got, x, g=None):
+    """(error, reference): the error of each element in the unit that its bound is given in.
+
+    Half types forward: spacings of the half type. Half types backward: what exceeds 0.51 spacings of the half
+    result, in float32 spacings of the sum of the absolute terms.
+    """
+    if recipe == "forward":
+        truth = reference.forward(op, x)
+        return ulp_error(got, truth, truth, got.dtype), truth
+    truth = reference.backward(op, g, x)
+    magnitude = reference.backward_magnitude(op, g, x)
+    if got.dtype.name not in HALF_TYPES:
+        return ulp_error(got, truth, magnitude, got.dtype), truth
+    distance = np.abs(got.astype(truth.dtype) - truth) - 0.51 * spacing(truth, got.dtype)
+    return np.maximum(distance, 0) / spacing(magnitude, np.float32), truth
+
+
+def bounded(op, recipe, x, g=None):
+    """Where the bounds are promised: everything on the way, in the computing type, is a normal number.
+
+    For backward the promise needs that of every neighbour whose residual enters, and g·d^(−β−1) normal too.
+    """
+    real = np.finfo(computing_type(x.dtype))
+    largest = np.longdouble(real.max) / 2
+    windows = op.windows(x.ndim)
+    wide = reference.widen(x).astype(np.longdouble)
+    d = op.k + op.scale * reference.window_sum(wide * wide, windows)
+    good = reference.window_sum(wide * wide, windows) <= largest
+    if op.k < real.tiny / real.eps:  # otherwise a square that vanishes vanishes beside k
+        good &= (wide == 0) | (wide * wide >= real.tiny)
+    powers = [d, d**op.beta, d**-op.beta, d ** (-op.beta - 1)]
+    if recipe == "backward":
+        product = np.abs(reference.widen(g)) * powers[-1]
+        powers.append(np.where(product == 0, 1, product))
+    for power in powers:
+        good &= (power >= real.tiny) & (power <= largest)
+    if recipe == "backward":
+        good &= reference.window_sum((~good).astype(float), windows, transposed=True) == 0
+    return good
+
+
+def assert_accurate(op, recipe, got, x, g=None, limit=None):
+    """Within the promised bound wherever it is promised; returns the largest error there."""
+    error, truth = table_error(op, recipe, got, x, g)
+    promised = bounded(op, recipe, x, g) & (np.abs(truth) <= FORMATS[got.dtype.name].largest)
+    error = np.where(promised, error, 0)
+    assert_below(error, limit_of(got.dtype, op.beta, recipe) if limit is None else limit, got, truth, op)
+    return float(error.max(initial=0))
