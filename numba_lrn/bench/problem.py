@@ -1,0 +1,154 @@
+"""One problem: a case in one layout and dtype, its arrays, its call, its reference and its error in ulp."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_lrn import reference
+from numba_lrn.bench.cases import Case
+from numba_lrn.operator import LocalResponseNorm
+
+# Elements compared with the reference; a longer batch repeats these, and the repeats are compared bit by bit.
+CHECKED = 2**20
+STREAMS = {"forward": 2, "backward": 3}  # arrays read and written by a call
+
+
+class Problem:
+    """A case in one layout and dtype.
+
+    The batch repeats its first ``period`` items, so that the whole result is checked though only those are computed
+    by the slow reference: the library gives the same bits to the same numbers wherever they stand.
+    """
+
+    def __init__(self, case: Case, layout: str, dtype: str, seed: int = 0):
+        self.case, self.layout, self.dtype = case, layout, dtype
+        self.shape = case.array_shape(layout)
+        self.op = LocalResponseNorm(case.size, case.alpha, case.beta, case.k, axis=case.axis(layout))
+        item = math.prod(self.shape[1:])
+        self.period = min(self.shape[0], max(1, CHECKED // item))
+        self._seed = seed
+
+    @functools.cached_property
+    def inputs(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(x, grad_output): normal numbers of both signs."""
+        generator = np.random.default_rng(self._seed)
+        repeats = -(-self.shape[0] // self.period)
+        arrays = []
+        for _ in range(2):
+            items = generator.standard_normal((self.period, *self.shape[1:]), dtype=np.float32)
+            array = items.astype(numpy_dtype(self.dtype))
+            arrays.append(np.concatenate([array] * repeats)[: self.shape[0]] if repeats > 1 else array)
+        return arrays[0], arrays[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one array."""
+        return math.prod(self.shape) * numpy_dtype(self.dtype).itemsize
+
+    def moved(self, direction: str) -> int:
+        """Bytes that a call must read and write: every array once."""
+        return STREAMS[direction] * self.nbytes
+
+    def call(self, direction: str) -> Callable[..., Any]:
+        """The call to time: ``call(x, grad_output, out)``."""
+        if direction == "forward":
+            return lambda x, grad_output, out: self.op(x, out)
+        return lambda x, grad_output, out: self.op.backward(grad_output, x, out)
+
+    @functools.cache  # noqa: B019  a problem lives as long as its rows
+    def expected(self, direction: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(value, magnitude) of the first ``period`` items; an ulp is the spacing at the magnitude."""
+        x, g = (array[: self.period] for array in self.inputs)
+        if direction == "forward":
+            value = reference.forward(self.op, x)
+            return value, np.abs(value)
+        return reference.backward(self.op, g, x), reference.backward_magnitude(self.op, g, x)
+
+    def error(self, direction: str, result: NDArray[Any], *, repeats: bool = True) -> float:
+        """The largest error of ``result`` in ulp; infinite where a repeat differs from the item that it repeats."""
+        value, magnitude = self.expected(direction)
+        if repeats and not self._repeats_alike(result):
+            return math.inf
+        return largest_ulp(result[: self.period], value, magnitude, self.dtype)
+
+    def _repeats_alike(self, result: NDArray[Any]) -> bool:
+        bits = np.ascontiguousarray(result).view(np.dtype(f"u{result.itemsize}"))
+        return all(np.array_equal(part, bits[: len(part)]) for part in _parts(bits, self.period))
+
+    def bound(self, direction: str) -> float:
+        """The ulp that the library promises for this problem."""
+        return bound_of(self.dtype, self.case.beta, direction)
+
+
+def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    for start in range(size, len(array), size):
+        yield array[start : start + size]
+
+
+def numpy_dtype(name: str) -> "np.dtype[Any]":
+    """The NumPy dtype of a name; bfloat16 by ml_dtypes.
+
+    Raises
+    ------
+    ImportError
+        For bfloat16 without ml_dtypes, with the extra to install.
+    """
+    if name == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            msg = "bfloat16 needs ml_dtypes: pip install 'numba-lrn[bench]'"
+            raise ImportError(msg) from None
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(name)
+
+
+# dtype -> (bits of the significand, smallest exponent of a normal number)
+_FORMATS = {"float16": (11, -14), "bfloat16": (8, -126), "float32": (24, -126), "float64": (53, -1022)}
+
+
+def spacing(magnitude: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """The distance between neighbouring numbers of ``dtype`` at ``magnitude``.
+
+    >>> spacing(np.array([1.0, 1.9, 2.0]), "float16") * 1024
+    array([1., 1., 2.])
+    """
+    bits, smallest = _FORMATS[dtype]
+    exponent = np.maximum(np.frexp(magnitude)[1] - 1, smallest)
+    distance: NDArray[Any] = np.ldexp(np.ones_like(magnitude), exponent - (bits - 1))
+    return distance
+
+
+def largest_ulp(result: NDArray[Any], value: NDArray[Any], magnitude: NDArray[Any], dtype: str) -> float:
+    """The largest |result − value| in units of the spacing at ``magnitude``; infinite for a NaN where none belongs."""
+    wide = np.asarray(result).astype(value.dtype)
+    with np.errstate(all="ignore"):
+        error = np.abs(wide - value) / spacing(magnitude, dtype)
+    error[np.isnan(wide) & np.isnan(value) | (wide == value)] = 0.0
+    error[np.isnan(error)] = math.inf
+    return float(error.max(initial=0.0))
+
+
+def bound_of(dtype: str, beta: float, direction: str) -> float:
+    """The largest error in ulp that the library promises.
+
+    For the half types: rounded once from float32, so half an ulp and a little; a derivative may be off by 8 float32
+    ulp of the sum of its absolute terms besides. Beyond |β| = 2 (1 for float64) nothing is promised, and 16 ulp for
+    each unit of β tell a wrong result from a right one.
+    """
+    derivative = direction != "forward"
+    if dtype in ("float16", "bfloat16"):
+        bits = _FORMATS[dtype][0]
+        return 0.51 + 8 * 2.0 ** (bits - 24) if derivative else 0.51
+    if dtype == "float64":
+        return (16.0 if derivative else 8.0) if abs(beta) <= 1 else 16 * abs(beta)
+    if abs(beta) <= 1:
+        return 8.0 if derivative else 4.0
+    if abs(beta) <= 2:
+        return 12.0 if derivative else 8.0
+    return 16 * abs(beta)

@@ -1,0 +1,359 @@
+"""One peer in a process of its own: reads JSON lines, answers JSON lines. Needs NumPy and the peer, nothing else.
+
+A process each keeps their thread pools, allocators and crashes apart, and lets a peer live in another environment.
+
+    {"command": "hello"}                                   -> {"version": "2.13.0"} or {"absent": reason}
+    {"command": "make", "problem": {...}, "direction": …}  -> {"first_call": seconds, "note": …} or {"unable": reason}
+    {"command": "run", "calls": 3}                         -> {"seconds": a call}
+    {"command": "save", "path": …}                         -> {"ok": true}, the last result in the input's layout
+"""
+
+# mypy: ignore-errors
+# It runs where no type stubs and no part of this package need be. What each method does is said once, in Peer.
+# ruff: noqa: D102
+
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+
+class UnableError(Exception):
+    """The peer cannot do this case, or computes something else for it."""
+
+
+class Peer:
+    """What a peer implements: ``load``, ``check``, ``prepare``, ``forward``, ``backward`` and ``result``."""
+
+    note = ""
+
+    def load(self, threads):
+        """Import the framework and return its version."""
+        raise NotImplementedError
+
+    def check(self, problem, direction):
+        """Raise UnableError with the reason."""
+
+    def prepare(self, problem, sets):
+        """Take over (x, grad_output) of each buffer set."""
+        raise NotImplementedError
+
+    def forward(self, index):
+        """The forward pass on buffer set ``index``."""
+        raise NotImplementedError
+
+    def backward(self, index):
+        """The backward pass on buffer set ``index``."""
+        raise NotImplementedError
+
+    def result(self):
+        """The last result as the raw words of a NumPy array in the input's layout."""
+        raise NotImplementedError
+
+
+class Torch(Peer):
+    """torch.nn.functional.local_response_norm, eager."""
+
+    compiled = False
+
+    def load(self, threads):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.torch = torch
+        return torch.__version__
+
+    def check(self, problem, direction):
+        if problem["within"]:
+            if len(problem["shape"]) != 4:
+                raise UnableError("no LRN within channels, and its avg_pool2d takes (N, C, H, W) only")
+            if problem["size"] % 2 == 0:
+                raise UnableError("no LRN within channels, and avg_pool2d has no even window")
+            self.note = "composed of avg_pool2d"
+        elif len(problem["shape"]) < 3:
+            raise UnableError("takes three dimensions or more")
+
+    def prepare(self, problem, sets):
+        torch = self.torch
+        dtype = getattr(torch, problem["dtype"])
+        ndim = len(problem["shape"])
+        self.to_channels_last = problem["layout"] == "nhwc"
+
+        def tensor(array):
+            if array.dtype == np.uint16:
+                found = torch.from_numpy(array.view(np.int16)).view(dtype)
+            else:
+                found = torch.from_numpy(array)
+            return found.permute(0, ndim - 1, *range(1, ndim - 1)) if self.to_channels_last else found
+
+        size, alpha, beta, k = (problem[name] for name in ("size", "alpha", "beta", "k"))
+        functional = torch.nn.functional
+
+        def within(x):
+            return x * (functional.avg_pool2d(x * x, size, 1, size // 2) * alpha + k) ** -beta
+
+        def across(x):
+            return functional.local_response_norm(x, size, alpha, beta, k)
+
+        self.normalize = within if problem["within"] else across
+        if self.compiled:
+            self.normalize = torch.compile(self.normalize)
+        self.sets = [(tensor(x).requires_grad_(), None if g is None else tensor(g)) for x, g in sets]
+        self.graphs = [None] * len(sets)
+
+    def forward(self, index):
+        with self.torch.no_grad():
+            self.last = self.normalize(self.sets[index][0])
+
+    def before_backward(self, index):
+        """The forward pass that the backward one needs, outside the timed call."""
+        if self.graphs[index] is None:
+            self.graphs[index] = self.normalize(self.sets[index][0])
+
+    def backward(self, index):
+        x, g = self.sets[index]
+        (self.last,) = self.torch.autograd.grad(self.graphs[index], x, g, retain_graph=True)
+
+    def result(self):
+        last = self.last.detach()
+        if self.to_channels_last:
+            last = last.permute(0, *range(2, last.ndim), 1)
+        last = last.contiguous()
+        return (last.view(self.torch.int16) if last.element_size() == 2 else last).numpy()
+
+
+class TorchCompile(Torch):
+    """The same through torch.compile."""
+
+    compiled = True
+
+
+class OnnxRuntime(Peer):
+    """onnxruntime's LRN on its CPU provider."""
+
+    def load(self, threads):
+        import onnxruntime
+        from onnx import TensorProto, helper
+
+        self.runtime, self.helper, self.types, self.threads = onnxruntime, helper, TensorProto, threads
+        return onnxruntime.__version__
+
+    def check(self, problem, direction):
+        if direction != "forward":
+            raise UnableError("no backward pass")
+        if problem["within"]:
+            raise UnableError("no LRN within channels")
+        if problem["layout"] != "nchw":
+            raise UnableError("NCHW only")
+        if problem["dtype"] != "float32":
+            raise UnableError("float32 only")
+        if problem["size"] % 2 == 0:
+            raise UnableError("refuses even sizes")
+        if len(problem["shape"]) != 4:
+            raise UnableError("four dimensions only")
+
+    def prepare(self, problem, sets):
+        helper, types = self.helper, self.types
+        node = helper.make_node(
+            "LRN", ["x"], ["y"], alpha=problem["alpha"], beta=problem["beta"], bias=problem["k"], size=problem["size"]
+        )
+        tensors = [helper.make_tensor_value_info(name, types.FLOAT, problem["shape"]) for name in ("x", "y")]
+        graph = helper.make_graph([node], "lrn", tensors[:1], tensors[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+        model.ir_version = 9
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        self.session = self.runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self.sets = sets
+
+    def forward(self, index):
+        (self.last,) = self.session.run(None, {"x": self.sets[index][0]})
+
+    def result(self):
+        return self.last
+
+
+class OpenVino(Peer):
+    """OpenVINO's LRN on its CPU plugin."""
+
+    def load(self, threads):
+        import openvino
+
+        self.openvino, self.threads = openvino, threads
+        return openvino.__version__
+
+    def check(self, problem, direction):
+        if direction != "forward":
+            raise UnableError("no backward pass")
+        if problem["layout"] != "nchw":
+            raise UnableError("NCHW only")
+        if problem["dtype"] != "float32":
+            raise UnableError("float32 only")
+        if problem["size"] % 2 == 0:
+            raise UnableError("computes another convention: an even window of n has n − 1 elements")
+        if problem["k"] != int(problem["k"]):
+            raise UnableError("computes another convention: the bias is cut to an integer")
+        if not 2 <= len(problem["shape"]) <= 5:
+            raise UnableError("two to five dimensions only")
+
+    def prepare(self, problem, sets):
+        opset = self.openvino.opset13
+        x = opset.parameter(list(problem["shape"]), self.openvino.Type.f32)
+        axes = list(range(2, len(problem["shape"]))) if problem["within"] else [1]
+        node = opset.lrn(x, axes, problem["alpha"], problem["beta"], problem["k"], problem["size"])
+        model = self.openvino.Model([node], [x], "lrn")
+        settings = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = self.openvino.Core().compile_model(model, "CPU", settings)
+        self.requests = []
+        for array, _ in sets:
+            request = compiled.create_infer_request()
+            request.set_input_tensor(self.openvino.Tensor(array, shared_memory=True))
+            self.requests.append(request)
+
+    def forward(self, index):
+        self.requests[index].infer()
+        self.last = self.requests[index]
+
+    def result(self):
+        return self.last.get_output_tensor().data
+
+
+class TensorFlow(Peer):
+    """tf.raw_ops.LRN and LRNGrad."""
+
+    def load(self, threads):
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        self.tensorflow = tf
+        return tf.__version__
+
+    def check(self, problem, direction):
+        if problem["within"]:
+            raise UnableError("no LRN within channels")
+        if problem["layout"] != "nhwc":
+            raise UnableError("NHWC only")
+        if problem["size"] % 2 == 0:
+            raise UnableError("computes another convention: its window has 2·radius + 1 elements, never an even number")
+        if problem["dtype"] not in ("float32", "float16"):
+            raise UnableError("float32 and float16 only")
+        if len(problem["shape"]) != 4:
+            raise UnableError("four dimensions only")
+
+    def prepare(self, problem, sets):
+        tensorflow = self.tensorflow
+        dtype = np.dtype(problem["dtype"])
+        self.settings = {
+            "depth_radius": problem["size"] // 2,
+            "bias": problem["k"],
+            "alpha": problem["alpha"] / problem["size"],
+            "beta": problem["beta"],
+        }
+        self.sets = [
+            tuple(None if array is None else tensorflow.constant(array.view(dtype)) for array in arrays)
+            for arrays in sets
+        ]
+        self.outputs = [None] * len(sets)
+
+    def forward(self, index):
+        self.last = self.tensorflow.raw_ops.LRN(input=self.sets[index][0], **self.settings)
+
+    def before_backward(self, index):
+        """The forward result that LRNGrad takes, outside the timed call."""
+        if self.outputs[index] is None:
+            self.outputs[index] = self.tensorflow.raw_ops.LRN(input=self.sets[index][0], **self.settings)
+
+    def backward(self, index):
+        x, g = self.sets[index]
+        self.last = self.tensorflow.raw_ops.LRNGrad(
+            input_grads=g, input_image=x, output_image=self.outputs[index], **self.settings
+        )
+
+    def result(self):
+        return self.last.numpy()
+
+
+PEERS = {
+    "torch": Torch,
+    "torch.compile": TorchCompile,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "tensorflow": TensorFlow,
+}
+
+
+class Worker:
+    """Answers the commands."""
+
+    def __init__(self, name, threads):
+        self.peer = PEERS[name]()
+        self.threads = threads
+
+    def hello(self, command):
+        try:
+            return {"version": self.peer.load(self.threads)}
+        except ImportError as error:
+            return {"absent": f"not installed ({error})"}
+
+    def make(self, command):
+        problem, self.direction = command["problem"], command["direction"]
+        self.peer.note = ""
+        self.peer.check(problem, self.direction)
+        words = np.uint16 if problem["dtype"] in ("float16", "bfloat16") else np.dtype(problem["dtype"])
+
+        def read(path):
+            return np.fromfile(path, words).reshape(problem["array_shape"])
+
+        names = ("x", "grad_output") if self.direction == "backward" else ("x",)
+        first = [read(problem[name]) for name in names] + [None] * (2 - len(names))
+        copies = [tuple(None if array is None else array.copy() for array in first) for _ in range(command["sets"] - 1)]
+        self.index, self.sets = 0, [tuple(first), *copies]
+        self.peer.prepare(problem, self.sets)
+        for index in range(len(self.sets)):
+            if self.direction == "backward" and hasattr(self.peer, "before_backward"):
+                self.peer.before_backward(index)
+        self.call = getattr(self.peer, self.direction)
+        start = time.perf_counter()
+        self.call(0)
+        return {"first_call": time.perf_counter() - start, "note": self.peer.note}
+
+    def run(self, command):
+        calls = command["calls"]
+        start = time.perf_counter()
+        for _ in range(calls):
+            self.index = (self.index + 1) % len(self.sets)
+            self.call(self.index)
+        return {"seconds": (time.perf_counter() - start) / calls}
+
+    def save(self, command):
+        np.ascontiguousarray(self.peer.result()).tofile(command["path"])
+        return {"ok": True}
+
+
+def main():
+    """Serve until the input ends; whatever a framework prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker(sys.argv[1], int(sys.argv[2]))
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = getattr(worker, command["command"])(command)
+        except UnableError as error:
+            answer = {"unable": str(error)}
+        except Exception as error:
+            answer = {"unable": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
