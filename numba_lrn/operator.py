@@ -194,6 +194,9 @@ class LocalResponseNorm:
 
     def windows(self, ndim: int) -> dict[int, tuple[int, int]]:
         """{axis: (before, after)} for an array of ``ndim`` dimensions, axes counted from the front."""
+        if ndim == 0:
+            msg = "x has no dimensions; there is no axis to sum along"
+            raise ValueError(msg)
         found: dict[int, tuple[int, int]] = {}
         for axis, before, after in self._windows():
             if not -ndim <= axis < ndim:
@@ -296,26 +299,17 @@ def _finite(value: Any, name: str) -> float:
 _COMPUTABLE = ("float16", "bfloat16", "float32", "float64")
 
 
-def check_dtype(array: Any, name: str) -> None:
+def check_dtype(dtype: Any, name: str) -> None:
     """Refuse dtypes that cannot be normalised, and say what to do."""
-    dtype = array.dtype
     if not getattr(dtype, "isnative", True):
-        msg = f"{name} has dtype {dtype.str}, which is not in this machine's byte order; use {name}.astype('{dtype.newbyteorder('=')}')"
+        native = dtype.newbyteorder("=")
+        msg = f"{name} has dtype {dtype.str}, not in this machine's byte order; use {name}.astype('{native.name}')"
         raise TypeError(msg)
     if dtype.name in _COMPUTABLE and (dtype.kind == "f" or dtype.name == "bfloat16"):
         return
     hint = f"convert it first, for example with {name}.astype('float32')"
-    if dtype.kind in "iub":
-        hint += " (integers would be squared and averaged as integers)"
     msg = f"{name} has dtype {dtype}; supported are {DTYPES}: {hint}"
     raise TypeError(msg)
-
-
-def check_dimensions(array: Any, name: str) -> None:
-    """Refuse arrays without an axis."""
-    if array.ndim == 0:
-        msg = f"{name} has no dimensions; there is no axis to sum along"
-        raise ValueError(msg)
 
 
 def check_same(array: Any, name: str, x: Any) -> None:

@@ -3,7 +3,7 @@
     S = W(x²)     d = k + a·S     y = x·d^(-β)                            p = d^(-β), p1 = d^(-β-1)
     backward      r = g·x·p1      dx = g·p − 2aβ·x·Wᵀ(r)
 
-docs/derivation.md derives them. ``inverse_power`` is injected: the power function of the operator's β.
+docs/derivation.md derives them.
 """
 
 from typing import Any, NamedTuple
@@ -22,11 +22,6 @@ class Parameters(NamedTuple):
     beta_low: Any
     at_infinity: Any  # d^(-β) and d^(-β-1) where d is Inf
     next_at_infinity: Any
-
-
-def inverse_power(d, par):
-    """(d^(-β), d^(-β-1)); every backend injects one of algorithm/power.py."""
-    raise NotImplementedError("a backend injects the power function")
 
 
 def add_square(v, total):

@@ -2,6 +2,8 @@
 
 A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
 of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
+An ``emit`` returns the d that it raised to a power, or 1: where that is Inf or NaN, its strip is emitted again with
+``inverse_power`` bound to a function that is right there too, so that the usual one need not look.
 A recipe names its stages; the backends supply the windows.
 """
 
@@ -11,11 +13,10 @@ from numba_lrn.algorithm.formulas import (
     add_square,
     denominator,
     gradient,
-    inverse_power,
     normalized,
     residual,
 )
-from numba_lrn.algorithm.primitives import load, store
+from numba_lrn.algorithm.primitives import load, real, store
 
 
 class Arrays(NamedTuple):
@@ -52,6 +53,11 @@ RECIPES = {
 }
 
 
+def inverse_power(d, par):
+    """(d^(-β), d^(-β-1)); every backend injects one of algorithm/power.py."""
+    raise NotImplementedError("a backend injects the power function")
+
+
 def square_term(arrays, buffers, at, slot, total):
     """W(x²)"""
     return add_square(load(arrays.x, at), total)
@@ -64,30 +70,38 @@ def residual_term(arrays, buffers, at, slot, total):
 
 def emit_normalized(arrays, buffers, par, at, slot, total):
     """y = x·d^(-β)"""
-    p, _ = inverse_power(denominator(total, par), par)
+    d = denominator(total, par)
+    p, _ = inverse_power(d, par)
     store(arrays.out, at, normalized(load(arrays.x, at), p))
+    return d
 
 
 def keep_power(arrays, buffers, par, at, slot, total):
     """d^(-β), for later"""
-    p, _ = inverse_power(denominator(total, par), par)
+    d = denominator(total, par)
+    p, _ = inverse_power(d, par)
     store(buffers.kept, slot, p)
+    return d
 
 
 def emit_kept(arrays, buffers, par, at, slot, total):
     """y = x·d^(-β), from the kept power"""
     store(arrays.out, at, normalized(load(arrays.x, at), load(buffers.kept, slot)))
+    return real(1.0)
 
 
 def keep_residual(arrays, buffers, par, at, slot, total):
     """r and g·d^(-β), for the transposed window"""
     x = load(arrays.x, at)
     g = load(arrays.g, at)
-    p, p1 = inverse_power(denominator(total, par), par)
+    d = denominator(total, par)
+    p, p1 = inverse_power(d, par)
     store(buffers.residual, slot, residual(g, x, p1))
     store(buffers.kept, slot, g * p)
+    return d
 
 
 def emit_gradient(arrays, buffers, par, at, slot, total):
     """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)"""
     store(arrays.out, at, gradient(load(arrays.x, at), load(buffers.kept, slot), total, par))
+    return real(1.0)

@@ -83,20 +83,27 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     injected["real"] = getattr(np, real_name)
     if real_name == "float64":
         injected.update(power.float64_constants())
-    namespace = bind((primitives, power, formulas, recipes), compile_inline, injected)
-    namespace["inverse_power"] = namespace[power_name]
+    namespace = bind((primitives, power, formulas), compile_inline, injected)
+    namespace["finite_power"] = namespace[power_name]
     return namespace
+
+
+def _terms(variant: Variant, inverse_power: str) -> dict[str, Any]:
+    """The ends of the stages, with the power function that they use."""
+    mathematics = _mathematics(variant.power, variant.real)
+    injected = {**mathematics, "inverse_power": mathematics[inverse_power]}
+    return bind((recipes,), compile_inline, injected)
 
 
 def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     """The function that runs one stage over one tile."""
-    mathematics = _mathematics(variant.power, variant.real)
-    injected = dict(mathematics)
-    injected["emit"] = mathematics[stage.emit]
-    injected["sum_plane"] = sum_plane
+    terms = _terms(variant, "finite_power")
+    injected = {**_mathematics(variant.power, variant.real), "sum_plane": sum_plane}
+    injected["emit"] = terms[stage.emit]
+    injected["emit_extremes"] = _terms(variant, "power_at_extremes")[stage.emit]
     form = "pointwise"
     if stage.add:
-        injected["add_term"] = mathematics[stage.add]
+        injected["add_term"] = terms[stage.add]
         form = variant.form
     return bind((window,), _compile_window, injected)[form]
 

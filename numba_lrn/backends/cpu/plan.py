@@ -4,7 +4,6 @@ The form follows from the geometry alone, (n, length, inner) and the dtype, neve
 threads, and no tile size changes the order in which a window is added up: the same numbers give the same bits.
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import PLANE_LANES
 from numba_lrn.backends.cpu.kernels import Kernel, Layout, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
+from numba_lrn.operator import LocalResponseNorm
 
 # Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
 DIRECT = 16  # windows up to this many elements are added term by term
@@ -95,33 +95,30 @@ def _split(extent: int, parts: int, multiple: int) -> int:
     return min(extent, -(-size // multiple) * multiple)
 
 
-@functools.lru_cache(maxsize=1024)
 def make_plan(
     dimensions: tuple[Dimension, ...],
     recipe: str,
-    scale: float,
-    beta: float,
-    k: float,
-    dtype_name: str,
-    itemsize: int,
+    op: LocalResponseNorm,
+    dtype: np.dtype,
     threads: int,
     in_place: bool,
 ) -> Plan:
     """The plan for an array of these dimensions; ``in_place`` forbids tiles that share rows."""
-    real = np.float64 if dtype_name == "float64" else np.float32
+    real = np.float64 if dtype == np.float64 else np.float32
     form = choose_form(dimensions)
-    total_elements = math.prod(dimension.extent for dimension in dimensions)
-    workers = threads if total_elements * itemsize >= SERIAL_BYTES else 1
+    nbytes = math.prod(dimension.extent for dimension in dimensions) * dtype.itemsize
+    workers = threads if nbytes >= SERIAL_BYTES else 1
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, workers, in_place)
     workers = min(workers, layout.tiles)
-    variant = Variant(recipe, form, power_function(beta, scale, k, real), dtype_name, real.__name__)
+    power = power_function(op.beta, op.scale, op.k, real)
+    variant = Variant(recipe, form, power, dtype.name, real.__name__)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
         variant,
         kernel(variant),
         np.array([*layout, *axes], np.int64),
         positions,
-        scalars_of(scale, beta, k, real),
+        scalars_of(op.scale, op.beta, op.k, real),
         sum(sizes),
         workers,
     )

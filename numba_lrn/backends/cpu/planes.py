@@ -11,7 +11,7 @@ from numba import njit
 from numba import types as numba_types
 from numba.extending import intrinsic
 
-from numba_lrn.algorithm import primitives, window
+from numba_lrn.algorithm import power, primitives, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.window import Planes, Space
 from numba_lrn.backends.cpu import primitives as cpu_primitives
@@ -28,10 +28,12 @@ from numba_lrn.backends.cpu.compiler import (
 @functools.cache
 def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
-    injected = {name: getattr(cpu_primitives, name) for name in ("fma", "load", "load_integer", "store")}
+    injected = {name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "load", "load_integer", "store")}
     injected["real"] = getattr(np, real_name)
+    if real_name == "float64":
+        injected.update(power.float64_constants())
     ends = {name: compile_inline(rebind(getattr(window, name), injected)) for name in ("plane_term", "emit_plane")}
-    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"])
+    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], emit_extremes=ends["emit_plane"])
 
     def compile_window(function: types.FunctionType):
         return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)

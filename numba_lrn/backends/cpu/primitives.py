@@ -53,6 +53,16 @@ def _element(context, builder, array_type, array, index):
     return builder.gep(data, [index])
 
 
+def _prefer_wide_vectors(function):
+    """Ask LLVM for 512-bit vectors in this function, where the processor has them.
+
+    On Intel's servers it takes 256 bits by default. The power of β = 3/4 takes 0.35 ns an element with 512 bits and
+    0.40 with 256, the whole forward pass over 74 MB 1.36 × a copy against 1.67. llvmlite knows no attributes with
+    a value, hence the set's own ``add``.
+    """
+    set.add(function.attributes, '"prefer-vector-width"="512"')
+
+
 @intrinsic
 def load(typingctx, array, index):
     """array[index] as a real. uint16 holds float16, int16 holds bfloat16."""
@@ -85,6 +95,7 @@ def store(typingctx, array, index, value):
     real = types.float64 if array.dtype == types.float64 else types.float32
 
     def codegen(context, builder, signature, arguments):
+        _prefer_wide_vectors(builder.function)
         value = arguments[2]
         if array.dtype == types.uint16:
             value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
