@@ -24,7 +24,7 @@ examples:
   numba-lrn bench --quick
   numba-lrn check --quick
   numba-lrn apply activations.npy normalised.npy --size 5 --alpha 1e-4 --beta 0.75 --k 2
-  numba-lrn apply photo.jpg photo-lrn.png --within-channel --size 41 --alpha 30
+  numba-lrn apply photo.jpg photo-lrn.png --within-channel --size 61 --alpha 30 --beta 0.5
   numba-lrn info
 `python -m numba_lrn` is the same command.
 
@@ -59,7 +59,7 @@ OUTPUT appears only when it is complete, and an older file of that name stays un
 examples:
   numba-lrn apply activations.npy normalised.npy --size 5 --alpha 1e-4 --beta 0.75 --k 2
   numba-lrn apply nhwc.npy normalised.npy --axis -1 --dtype float32
-  numba-lrn apply photo.jpg photo-lrn.png --within-channel --size 41 --alpha 30
+  numba-lrn apply photo.jpg photo-lrn.png --within-channel --size 61 --alpha 30 --beta 0.5
 """
 
 
@@ -91,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if not arguments:
+            make_parser(arguments).print_help(sys.stderr)
+            return 2
         options = make_parser(arguments).parse_args(_join_negative_values(arguments))
         status: int = options.run(options)
     except SystemExit as stop:  # argparse's way to end: --help, --version, an error

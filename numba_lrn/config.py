@@ -124,15 +124,17 @@ def _cpu_name() -> str:
 def _simd_bits() -> int | None:
     """How wide the registers are that compiled loops use, which the processor's name does not tell.
 
-    LLVM keeps to 256 bits on many processors that have 512, so a loop is compiled and looked at.
+    Processors that have 512 bits may be given 256, so a loop of the kernels' own parts is compiled and looked at.
     """
     import numba
 
     from numba_lrn.backends.cpu.compiler import OPTIONS
+    from numba_lrn.backends.cpu.primitives import load, store
 
     def square(x: Any) -> None:
         for i in range(x.size):
-            x[i] *= x[i]
+            value = load(x, i)
+            store(x, i, value * value)
 
     dispatcher = numba.njit("void(float32[::1])", **OPTIONS)(square)
     assembly = "\n".join(dispatcher.inspect_asm().values())
