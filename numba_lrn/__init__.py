@@ -9,6 +9,7 @@ W is a sum over a window along one axis or a box of axes. See :func:`local_respo
 from numba_lrn import reference
 from numba_lrn.functional import local_response_norm, local_response_norm_backward
 from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -17,4 +18,5 @@ __all__ = [
     "local_response_norm",
     "local_response_norm_backward",
     "reference",
+    "warmup",
 ]

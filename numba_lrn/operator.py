@@ -65,10 +65,9 @@ class LocalResponseNorm:
     scale: float
     beta: float
     k: float
+    _hash: int
 
-    def __init__(
-        self, size: Axes, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, axis: Axes = 1
-    ) -> None:
+    def __init__(self, size: Axes, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, axis: Axes = 1) -> None:
         axes = _integers(axis, "axis")
         sizes = _integers(size, "size")
         if isinstance(size, tuple) and len(sizes) != len(axes):
@@ -122,7 +121,13 @@ class LocalResponseNorm:
         return self
 
     def _set(
-        self, axes: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
+        self,
+        axes: tuple[int, ...],
+        before: tuple[int, ...],
+        after: tuple[int, ...],
+        scale: float,
+        beta: float,
+        k: float,
     ) -> None:
         if not axes:
             msg = "axis is empty; name at least one axis to sum along"

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def bind(modules: tuple[types.ModuleType, ...], compile: Callable[[Callable], Any], injected: Mapping[str, Any]) -> dict[str, Any]:
+def bind(
+    modules: tuple[types.ModuleType, ...], compiler: Callable[[Callable], Any], injected: Mapping[str, Any]
+) -> dict[str, Any]:
     """The functions of ``modules``, compiled in one namespace, in which ``injected`` replaces what it names.
 
     A function is compiled once per namespace and only when it is called from a compiled one, so binding a
@@ -25,13 +27,16 @@ def bind(modules: tuple[types.ModuleType, ...], compile: Callable[[Callable], An
     for module in modules:
         for name, value in vars(module).items():
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__ and name not in injected:
-                namespace[name] = compile(rebind(value, namespace))
+                namespace[name] = compiler(rebind(value, namespace))
     return namespace
 
 
-def rebind(function: types.FunctionType, namespace: dict[str, Any]) -> types.FunctionType:
+def rebind(function: Callable, namespace: dict[str, Any]) -> Any:
     """A copy of ``function`` whose globals are ``namespace``."""
-    copy = types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__)
+    assert isinstance(function, types.FunctionType)
+    copy = types.FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
     copy.__qualname__ = function.__qualname__
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__

@@ -17,6 +17,7 @@ class Dimension(NamedTuple):
 
     @property
     def windowed(self) -> bool:
+        """Whether its elements are summed with their neighbours."""
         return self.before > 0 or self.after > 0
 
 
@@ -48,15 +49,14 @@ def canonical(
     no more than the whole axis.
 
     >>> canonical((2, 96, 55, 55), (0, 1, 2, 3), {1: (2, 2)})
-    (Dimension(extent=2, before=0, after=0), Dimension(extent=96, before=2, after=2), Dimension(extent=3025, before=0, after=0))
+    (Dimension(extent=2, before=0, after=0), Dimension(extent=96, before=2, after=2),
+    Dimension(extent=3025, before=0, after=0))
     """
     dimensions = [Dimension(1, 0, 0)]
     for axis in order:
         before, after = windows.get(axis, (0, 0))
         dimension = Dimension(shape[axis], min(before, shape[axis] - 1), min(after, shape[axis] - 1))
-        if dimension.windowed:
-            dimensions.append(dimension)
-        elif dimensions[-1].windowed:
+        if dimension.windowed or dimensions[-1].windowed:
             dimensions.append(dimension)
         else:
             dimensions[-1] = Dimension(dimensions[-1].extent * dimension.extent, 0, 0)

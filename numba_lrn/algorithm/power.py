@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from numba_lrn.algorithm.primitives import bits_of, fma, real, real_of, square_root
+from numba_lrn.algorithm.primitives import bits_of, fma, real, real_of
 
 # The names in the first block are those of float32; float64_constants() has their other values.
 integer = np.int32

@@ -4,8 +4,6 @@ Each backend replaces these by intrinsics of its own; the names and the meanings
 bits: a ``uint16`` array holds float16, an ``int16`` array holds bfloat16.
 """
 
-import math
-
 import numpy as np
 
 # The type that everything is computed in; a backend binds np.float64 in its place for float64 arrays.
@@ -15,11 +13,6 @@ real = np.float32
 def fma(a, b, c):
     """a·b + c. Rounded once on a device; this twin rounds twice."""
     return a * b + c
-
-
-def square_root(value):
-    """√value; NaN where value is negative."""
-    return real(math.sqrt(value)) if value >= 0 else real(np.nan)
 
 
 def bits_of(value):
@@ -63,8 +56,6 @@ def store(array, index, value):
 def bfloat16_bits(value):
     """The bits of the bfloat16 nearest to a float32: ties to even, NaN stays NaN."""
     bits = int(value.view(np.uint32))
-    if bits & 0x7FFFFFFF > 0x7F800000:
-        rounded = (bits >> 16) | 0x40
-    else:
-        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    is_nan = bits & 0x7FFFFFFF > 0x7F800000
+    rounded = bits >> 16 | 0x40 if is_nan else bits + 0x7FFF + (bits >> 16 & 1) >> 16
     return np.uint16(rounded & 0xFFFF).view(np.int16)

@@ -29,7 +29,16 @@ from numba_lrn.algorithm.primitives import bits_of, load, load_integer, real, st
 
 SUB_BLOCK = 16
 # The functions that consist of loops over neighbours; a backend may compile the others into their callers.
-LOOPS = ("sum_strip", "emit_strip", "suffix_rows", "prefix_rows", "padded_terms", "climb", "masked_strip", "plane_terms")
+LOOPS = (
+    "sum_strip",
+    "emit_strip",
+    "suffix_rows",
+    "prefix_rows",
+    "padded_terms",
+    "climb",
+    "masked_strip",
+    "plane_terms",
+)
 
 
 class Space(NamedTuple):
@@ -194,8 +203,16 @@ def masked_strip(arrays, buffers, space, start, positions, first, count):
             s = slot + j
             t = add_term(arrays, buffers, a, s, t) if row < length else t
             t = add_term(arrays, buffers, a + step, s + step, t) if np.uint32(row + np.uint32(1)) < length else t
-            t = add_term(arrays, buffers, a + 2 * step, s + 2 * step, t) if np.uint32(row + np.uint32(2)) < length else t
-            t = add_term(arrays, buffers, a + 3 * step, s + 3 * step, t) if np.uint32(row + np.uint32(3)) < length else t
+            t = (
+                add_term(arrays, buffers, a + 2 * step, s + 2 * step, t)
+                if np.uint32(row + np.uint32(2)) < length
+                else t
+            )
+            t = (
+                add_term(arrays, buffers, a + 3 * step, s + 3 * step, t)
+                if np.uint32(row + np.uint32(3)) < length
+                else t
+            )
             store(total, j, t)
         shift += 4
     while shift <= space.after:
@@ -431,9 +448,7 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
         )
         source, target = target, source
     axis = axis_of(space.axes, entries - 1)
-    sum_plane(
-        axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, first - low, last - low
-    )
+    sum_plane(axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, first - low, last - low)
     for row in range(first, last):
         for piece in range(pieces):
             place = (row * pieces + piece) * tile.lanes

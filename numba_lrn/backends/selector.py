@@ -7,9 +7,11 @@ from typing import Any, Protocol
 class Backend(Protocol):
     """What a backend module offers."""
 
-    def forward(self, op: Any, x: Any, out: Any) -> Any: ...
+    def forward(self, op: Any, x: Any, out: Any) -> Any:
+        """y of the operator ``op``, in ``out`` or in a new array."""
 
-    def backward(self, op: Any, grad_output: Any, x: Any, out: Any) -> Any: ...
+    def backward(self, op: Any, grad_output: Any, x: Any, out: Any) -> Any:
+        """dx, likewise."""
 
 
 # A class is known by (top module, name), so that it need not be imported to be registered.
@@ -42,8 +44,8 @@ def backend_of(array: Any) -> Backend:
         module = _REGISTRY.get((kind.__module__.partition(".")[0], kind.__name__))
         if module is None:
             raise TypeError(_refusal(array))
-        backend = _found[kind] = importlib.import_module(module)  # type: ignore[assignment]
-    return backend  # type: ignore[return-value]
+        backend = _found[kind] = importlib.import_module(module)
+    return backend
 
 
 def _refusal(array: Any) -> str:

@@ -45,10 +45,10 @@ class Convention:
             With the reason why no arguments do.
         """
         solutions = []
-        refusals: list[str] = []
+        refusals: list[tuple[int, str]] = []
         probes: list[LocalResponseNorm] = []
         for order, fixed in enumerate(self._fixed(op)):
-            for size in self.sizes(windows_of(op)):
+            for place, size in enumerate(self.sizes(windows_of(op))):
                 known = {**fixed, self.size: size, self.beta: op.beta, self.k: op.k}
                 try:
                     probe = self.build(**known, **{self.alpha: 1.0})
@@ -59,10 +59,10 @@ class Convention:
                     arguments = {**known, self.alpha: alpha}
                     found = self.build(**arguments)
                 except ValueError as refusal:
-                    refusals.append(str(refusal))
+                    refusals.append((place, str(refusal)))
                     continue
                 if (found.beta, found.k) != (op.beta, op.k):
-                    refusals.append(f"it does not use {self.k}={op.k!r} as given")
+                    refusals.append((place, f"it does not use {self.k}={op.k!r} as given"))
                 elif math.isclose(found.scale, op.scale, rel_tol=2**-51):
                     rank = (found.axis != op.axis, found.scale != op.scale, order)
                     ordered = {name: arguments[name] for name in self.parameters if name in arguments}
@@ -82,16 +82,21 @@ class Convention:
                     if not isinstance(op.axis, tuple):
                         yield {**fixed, name: (op.axis,)}
 
-    def _reason(self, op: LocalResponseNorm, probes: list[LocalResponseNorm], refusals: list[str]) -> str:
+    def _reason(self, op: LocalResponseNorm, probes: list[LocalResponseNorm], refusals: list[tuple[int, str]]) -> str:
         """Why none of the probes is ``op``."""
         if isinstance(op.axis, tuple) and probes and not any(isinstance(probe.axis, tuple) for probe in probes):
             return "its window lies along one axis"
         sides = {(before, after) for _, before, after in windows_of(op)}
         if len(sides) > 1:
             return "the window differs between the axes"
-        own = [refusal for refusal in refusals if "leave axis out" not in refusal and "variant=" not in refusal]
+        own = [
+            refusal
+            for refusal in refusals
+            if not any(ours in refusal[1] for ours in ("axis=", "axis must", "variant="))
+        ]
         if own:
-            return own[0].removeprefix(f"{self.label}: ")
+            _, first = min(own, key=lambda refusal: refusal[0])
+            return first.removeprefix(f"{self.label}: ")
         before, after = sides.pop()
         if abs(before - after) == 1:
             return f"the extra element is {'before' if before > after else 'after'} the centre"

@@ -1,0 +1,1 @@
+"""Numba on the CPU: plan, kernels, threads, launch."""

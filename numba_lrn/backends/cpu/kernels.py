@@ -5,7 +5,7 @@ time.
 """
 
 import functools
-import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,13 @@ from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import RECIPES, Arrays
 from numba_lrn.algorithm.window import Space, Tile
 from numba_lrn.backends.cpu import primitives as cpu_primitives
-from numba_lrn.backends.cpu.compiler import compile_entry, compile_inline, compile_loop, native_address, sources_stamp
+from numba_lrn.backends.cpu.compiler import (
+    compile_entry,
+    compile_inline,
+    compile_loop,
+    native_address,
+    sources_stamp,
+)
 from numba_lrn.backends.cpu.planes import sum_plane
 from numba_lrn.backends.cpu.threads import parallel_loop
 
@@ -71,6 +77,7 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
+        """A name for the machine code and the cache."""
         return "_".join(self)
 
 
@@ -108,7 +115,7 @@ def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     return bind((window,), _compile_window, injected)[form]
 
 
-def _compile_window(function: types.FunctionType) -> Any:
+def _compile_window(function: Callable) -> Any:
     return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)
 
 
@@ -121,6 +128,7 @@ class Kernel:
         self._address = 0
 
     def __call__(self, workers: int, x, g, out, workspace, positions, scalars, layout) -> None:
+        """Run on flat arrays; ``workers`` > 1 shares the tiles among as many threads."""
         if self._dispatcher is None:
             self._compile((x, g, out, workspace, positions, scalars, layout, 0, workers, workers))
         if workers == 1:
@@ -145,7 +153,7 @@ def kernel(variant: Variant) -> Kernel:
     return Kernel(variant)
 
 
-def entry_function(variant: Variant) -> types.FunctionType:
+def entry_function(variant: Variant) -> Callable:
     """The entry point of a variant, ready to be compiled."""
     recipe = RECIPES[variant.recipe]
     stages = [_stage(variant, stage) for stage in recipe.stages]
@@ -167,13 +175,13 @@ def entry_function(variant: Variant) -> types.FunctionType:
     return entry
 
 
-def _entry(stamp: str) -> types.FunctionType:
+def _entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
     def entry(x, g, out, workspace, positions, scalars, layout, first_worker, last_worker, workers):
         stamp  # noqa: B018
         for worker in range(first_worker, last_worker):
-            run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers)  # noqa: F821
+            run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers)
 
     return entry
 
@@ -181,9 +189,7 @@ def _entry(stamp: str) -> types.FunctionType:
 def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers):
     """One worker's share of the tiles, with its own part of the workspace."""
     arrays = Arrays(x, g, out)
-    par = Parameters(  # noqa: F821
-        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7]
-    )
+    par = Parameters(scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7])
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
     tile_outers, tile_rows, tile_lanes, tiles, strip = layout[6], layout[7], layout[8], layout[9], layout[10]
     e0 = worker * (workspace.size // workers)
@@ -210,18 +216,18 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
         # The tile's buffers also hold the rows that a transposed window reaches.
         base = max(first - after, 0)
         rows = min(last + before, length) - base
-        tile = Tile(outer, min(outer + tile_outers, outers), lane, min(tile_lanes, unit - lane), base, rows, strip)  # noqa: F821
-        run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last)  # noqa: F821
+        tile = Tile(outer, min(outer + tile_outers, outers), lane, min(tile_lanes, unit - lane), base, rows, strip)
+        run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last)
 
 
 def _run_one_stage(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
-    space = Space(length, inner, unit, before, after, 0, axes)  # noqa: F821
-    first_stage(arrays, buffers, par, space, tile, positions, first, last)  # noqa: F821
+    space = Space(length, inner, unit, before, after, 0, axes)
+    first_stage(arrays, buffers, par, space, tile, positions, first, last)
 
 
 def _run_two_stages(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
     """The second window is the transposed one; the first stage also covers the rows that it reaches."""
-    space = Space(length, inner, unit, before, after, 0, axes)  # noqa: F821
-    first_stage(arrays, buffers, par, space, tile, positions, tile.base, tile.base + tile.rows)  # noqa: F821
-    space = Space(length, inner, unit, after, before, 1, axes)  # noqa: F821
-    second_stage(arrays, buffers, par, space, tile, positions, first, last)  # noqa: F821
+    space = Space(length, inner, unit, before, after, 0, axes)
+    first_stage(arrays, buffers, par, space, tile, positions, tile.base, tile.base + tile.rows)
+    space = Space(length, inner, unit, after, before, 1, axes)
+    second_stage(arrays, buffers, par, space, tile, positions, first, last)

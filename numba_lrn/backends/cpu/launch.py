@@ -175,7 +175,7 @@ def _flat(array: NDArray, route: Route) -> NDArray:
     if route.carrier is not None:
         flat = flat.view(route.carrier)
     if not flat.flags.writeable:
-        memory = (ctypes.c_char * flat.nbytes).from_address(_address(flat))
+        memory: Any = (ctypes.c_char * flat.nbytes).from_address(_address(flat))
         flat = np.frombuffer(memory, flat.dtype)
     return flat
 

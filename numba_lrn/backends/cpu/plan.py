@@ -201,7 +201,9 @@ def _direct_tile(
     return lanes, rows
 
 
-def _box(dimensions: tuple[Dimension, ...], first: int, rows: int, lanes: int, real: str) -> tuple[list[int], dict[str, int]]:
+def _box(
+    dimensions: tuple[Dimension, ...], first: int, rows: int, lanes: int, real: str
+) -> tuple[list[int], dict[str, int]]:
     """The table of the axes of a box, innermost first, and the sizes of the buffers that its passes take."""
     axes: list[int] = []
     sizes = {"run": PLANE_LANES, "base": PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}

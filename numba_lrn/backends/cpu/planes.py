@@ -4,7 +4,8 @@ As part of each kernel they made its compile time 8 s forward and 16 s backward.
 """
 
 import functools
-import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -35,7 +36,7 @@ def _dispatcher(form: str, real_name: str):
     ends = {name: compile_inline(rebind(getattr(window, name), injected)) for name in ("plane_term", "emit_plane")}
     injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], emit_extremes=ends["emit_plane"])
 
-    def compile_window(function: types.FunctionType):
+    def compile_window(function: Callable) -> Any:
         return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)
 
     namespace = bind((primitives, window), compile_window, injected)
@@ -55,23 +56,23 @@ def address_of(form: str, real_name: str) -> int:
     return native_address(_dispatcher(form, real_name))
 
 
-class Parts(window.NamedTuple):
+class Parts(NamedTuple):
     """The buffers that a pass uses."""
 
-    total: np.ndarray
-    run: np.ndarray
-    base: np.ndarray
-    suffix: np.ndarray
-    rungs: np.ndarray
+    total: Any
+    run: Any
+    base: Any
+    suffix: Any
+    rungs: Any
 
 
-def _entry(stamp: str) -> types.FunctionType:
+def _entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
     def entry(source, target, total, run, base, suffix, rungs, outers, length, unit, before, after, strip, first, last):
         stamp  # noqa: B018
         space = Space(length, unit, unit, before, after, 0, 0)
-        run_pass(Planes(source, target), Parts(total, run, base, suffix, rungs), space, outers, strip, first, last)  # noqa: F821
+        run_pass(Planes(source, target), Parts(total, run, base, suffix, rungs), space, outers, strip, first, last)
 
     return entry
 

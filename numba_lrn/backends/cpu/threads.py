@@ -13,7 +13,7 @@ What kills processes, and what is done about it:
 
 import functools
 import os
-import types
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -86,7 +86,7 @@ def call_kernel(typingctx, address, x, g, out, workspace, positions, scalars, la
     return numba_types.void(numba_types.intp, *kernel_types), codegen
 
 
-def _parallel_entry(stamp: str) -> types.FunctionType:
+def _parallel_entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
     def run_parallel(address, x, g, out, workspace, positions, scalars, layout, workers):
@@ -113,6 +113,7 @@ class ParallelLoop:
         self._dispatcher: Any = None
 
     def __call__(self, address: int, *arguments: Any) -> None:
+        """Run the kernel at ``address`` once for each worker."""
         if self._dispatcher is None:
             function = _parallel_entry(f"{self._name} {sources_stamp()}")
             namespace = {"numba": numba, "numba_types": numba_types, "call_kernel": call_kernel}

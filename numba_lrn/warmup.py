@@ -1,0 +1,65 @@
+"""Compiling ahead of the first call."""
+
+import numpy as np
+
+from numba_lrn.operator import LocalResponseNorm
+
+# Elements of an array that is shared among threads whatever its dtype.
+LARGE = 2**18
+
+
+def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = "cpu") -> None:
+    """Compile what the usual calls need, or load it from the disk cache, before the first of them.
+
+    That is: forward and backward across channels for β = 0.75 and a small window, channels first and last, serial
+    and parallel. Other exponents, wide windows and boxes are compiled when they are first used.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        Any of float16, bfloat16, float32, float64.
+    ndim : int
+        Dimensions of the arrays to come, at least 1; kernels do not depend on it beyond 1.
+    device : str
+        "cpu".
+
+    Raises
+    ------
+    ValueError
+        For a device or an ndim that there is not.
+    TypeError
+        For a dtype that is not supported.
+
+    Examples
+    --------
+    >>> import numba_lrn as lrn
+    >>> lrn.warmup(dtypes=("float32",))
+    """
+    if device != "cpu":
+        msg = f"device is {device!r}; supported is 'cpu'"
+        raise ValueError(msg)
+    if ndim < 1:
+        msg = f"ndim must be at least 1, got {ndim}"
+        raise ValueError(msg)
+    for name in dtypes:
+        for size in (1024, LARGE):
+            shape = (1,) * max(ndim - 3, 0) + (size // 64, 8, 8)[-ndim:]
+            x = np.zeros(shape, _dtype(name))
+            for axis in {0, ndim - 1} if ndim < 3 else {ndim - 3, ndim - 1}:
+                op = LocalResponseNorm(3, axis=axis)
+                op.backward(x, op(x))
+
+
+def _dtype(name: str) -> np.dtype:
+    if name == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            msg = "bfloat16 needs the package ml_dtypes: pip install ml_dtypes"
+            raise TypeError(msg) from None
+        return np.dtype(ml_dtypes.bfloat16)
+    try:
+        return np.dtype(name)
+    except TypeError:
+        msg = f"dtypes names {name!r}; supported are float16, bfloat16, float32 and float64"
+        raise TypeError(msg) from None
