@@ -210,11 +210,12 @@ def bounded(op, recipe, x, g=None):
     For backward the promise needs that of every neighbour whose residual enters, and g·d^(−β−1) normal too.
     """
     real = np.finfo(computing_type(x.dtype))
-    largest = np.longdouble(real.max) / 2
+    largest = real.max / 2
     windows = op.windows(x.ndim)
-    wide = reference.widen(x).astype(np.longdouble)
-    d = op.k + op.scale * reference.window_sum(wide * wide, windows)
-    good = reference.window_sum(wide * wide, windows) <= largest
+    wide = reference.widen(x)
+    total = reference.window_sum(wide * wide, windows)
+    d = op.k + op.scale * total
+    good = total <= largest
     if op.k < real.tiny / real.eps:  # otherwise a square that vanishes vanishes beside k
         good &= (wide == 0) | (wide * wide >= real.tiny)
     powers = [d, d**op.beta, d**-op.beta, d ** (-op.beta - 1)]
