@@ -75,16 +75,32 @@ def test_channels_last_memory():
     np.testing.assert_allclose(got, expected.numpy(), rtol=2e-6, atol=1e-7)
 
 
-# Beyond the promised bounds the results are no worse than PyTorch's: not NaN where PyTorch has a number.
-@pytest.mark.parametrize("magnitude", [1e-30, 1e-19, 1e18, 1e19, 1e30])
-def test_huge_and_tiny_values(magnitude):
-    x, g = random_array(56, (2, 6, 3), magnitude=magnitude), random_array(57, (2, 6, 3))
-    y, dx = torch_results(x, g, 3, 1.0, 0.75, 1.0)
-    np.testing.assert_allclose(lrn.local_response_norm(x, 3, 1.0), y, rtol=1e-5, atol=1e-37)
-    got = lrn.local_response_norm_backward(g, x, 3, 1.0)
-    number = np.isfinite(dx)
-    assert np.isfinite(got[number]).all()
-    np.testing.assert_allclose(got[number], dx[number], rtol=1e-4, atol=1e-37)
+UNDERFLOWS = pytest.mark.xfail(
+    strict=True,
+    reason="d^(−β−1) leaves float32's range from x = 1e11 on and the window's share of the gradient is lost; "
+    "PyTorch's order of products keeps it up to 1e16",
+)
+
+
+# Beyond the promised bounds the results are no worse than PyTorch's, on the scale of the terms.
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-19, 1e8, 1e10, 1e12, 1e14, 1e18, 1e19, 1e30])
+def test_huge_and_tiny_values_are_no_worse(magnitude, recipe, request):
+    if recipe == "backward" and magnitude in (1e12, 1e14):
+        request.applymarker(UNDERFLOWS)
+    op = lrn.LocalResponseNorm(3, 1.0)
+    x, g = random_array(56, (2, 6, 30), magnitude=magnitude), random_array(57, (2, 6, 30))
+    if recipe == "forward":
+        got, peer = op(x), torch_results(x, g, 3, 1.0)[0]
+        truth = lrn.reference.forward(op, x)
+        magnitude = np.abs(truth)
+    else:
+        got, peer = op.backward(g, x), torch_results(x, g, 3, 1.0)[1]
+        truth, magnitude = lrn.reference.backward(op, g, x), lrn.reference.backward_magnitude(op, g, x)
+    ours, theirs = (np.abs(result - truth) / magnitude for result in (got, peer))
+    print(f"{recipe}: largest relative error {ours.max():.2g}, PyTorch {np.nanmax(theirs):.2g}")
+    assert np.isfinite(got[np.isfinite(peer)]).all()
+    assert ours.max() <= 2 * np.nanmax(theirs) + 8 * np.finfo(np.float32).eps
 
 
 def test_nan_and_inf():
