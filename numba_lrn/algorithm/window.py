@@ -188,51 +188,70 @@ def masked(arrays, buffers, par, space, tile, positions, first, last):
 
 
 def masked_strip(arrays, buffers, space, start, positions, first, count):
-    """total[j] = the window sum of element ``first + j``; neighbours beyond the axis are not read."""
+    """total[j] = the window sum of element ``first + j``; neighbours beyond the axis are not read.
+
+    The terms are added outwards from the centre, a pair at a time: one comparison tells whether a left neighbour is
+    there, one whether a right one is.
+    """
     total = buffers.total
-    length = np.uint32(space.length)
     step = space.inner
-    clear(total, count)
-    shift = -space.before
-    while shift + 3 <= space.after:
-        slot = first + shift * step
+    at = start + first
+    pairs = min(space.before, space.after)
+    pair = 0
+    if pairs >= 2:
+        left1, left2 = np.int32(1), np.int32(2)
+        right1, right2 = np.int32(space.length - 1), np.int32(space.length - 2)
         for j in range(count):
-            row = np.uint32(load_integer(positions, first + j) + shift)
-            t = load(total, j)
-            a = start + slot + j
-            s = slot + j
-            t = add_term(arrays, buffers, a, s, t) if row < length else t
-            t = add_term(arrays, buffers, a + step, s + step, t) if np.uint32(row + np.uint32(1)) < length else t
-            t = (
-                add_term(arrays, buffers, a + 2 * step, s + 2 * step, t)
-                if np.uint32(row + np.uint32(2)) < length
-                else t
-            )
-            t = (
-                add_term(arrays, buffers, a + 3 * step, s + 3 * step, t)
-                if np.uint32(row + np.uint32(3)) < length
-                else t
-            )
+            row = load_integer(positions, first + j)
+            a = at + j
+            s = first + j
+            t = add_term(arrays, buffers, a, s, real(0.0))
+            t = add_term(arrays, buffers, a - step, s - step, t) if row >= left1 else t
+            t = add_term(arrays, buffers, a + step, s + step, t) if row < right1 else t
+            t = add_term(arrays, buffers, a - 2 * step, s - 2 * step, t) if row >= left2 else t
+            t = add_term(arrays, buffers, a + 2 * step, s + 2 * step, t) if row < right2 else t
             store(total, j, t)
-        shift += 4
-    while shift <= space.after:
-        slot = first + shift * step
+        pair = 2
+    else:
         for j in range(count):
-            row = np.uint32(load_integer(positions, first + j) + shift)
+            store(total, j, add_term(arrays, buffers, at + j, first + j, real(0.0)))
+    while pair < pairs:
+        pair += 1
+        left, right = np.int32(pair), np.int32(space.length - pair)
+        for j in range(count):
+            row = load_integer(positions, first + j)
+            a = at + j
+            s = first + j
             t = load(total, j)
-            store(total, j, add_term(arrays, buffers, start + slot + j, slot + j, t) if row < length else t)
-        shift += 1
+            t = add_term(arrays, buffers, a - pair * step, s - pair * step, t) if row >= left else t
+            t = add_term(arrays, buffers, a + pair * step, s + pair * step, t) if row < right else t
+            store(total, j, t)
+    for shift in range(pairs + 1, max(space.before, space.after) + 1):
+        # What an even or asymmetric window has on one side only.
+        sign = -1 if space.before > space.after else 1
+        low = np.int32(shift if sign < 0 else 0)
+        high = np.int32(space.length - (shift if sign > 0 else 0))
+        offset = sign * shift * step
+        for j in range(count):
+            row = load_integer(positions, first + j)
+            t = load(total, j)
+            near = add_term(arrays, buffers, at + offset + j, first + offset + j, t)
+            store(total, j, near if row >= low and row < high else t)
 
 
 def pointwise(arrays, buffers, par, space, tile, positions, first, last):
     """A stage without a window: emit every element of the tile."""
     pieces = space.inner // space.unit
     for outer in range(tile.outer, tile.outer_end):
-        for row in range(first, last):
-            for piece in range(pieces):
-                at = ((outer * space.length + row) * pieces + piece) * space.unit + tile.lane
-                slot = (((outer - tile.outer) * tile.rows + row - tile.base) * pieces + piece) * tile.lanes
-                emit_strip(arrays, buffers, par, at, slot, buffers.total, 0, tile.lanes)
+        run = first * pieces
+        while run < last * pieces:
+            runs = last * pieces - run if tile.lanes == space.unit else 1
+            at = (outer * space.length * pieces + run) * space.unit + tile.lane
+            slot = (((outer - tile.outer) * tile.rows - tile.base) * pieces + run) * tile.lanes
+            count = runs * tile.lanes
+            for j in range(0, count, tile.strip):
+                emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, min(tile.strip, count - j))
+            run += runs
 
 
 def clear(buffer, count):
@@ -449,24 +468,28 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
         source, target = target, source
     axis = axis_of(space.axes, entries - 1)
     sum_plane(axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, first - low, last - low)
-    for row in range(first, last):
-        for piece in range(pieces):
-            place = (row * pieces + piece) * tile.lanes
-            at = ((tile.outer * space.length + row) * pieces + piece) * space.unit + tile.lane
-            emit_strip(arrays, buffers, par, at, place - tile.base * width, target, place - low * width, tile.lanes)
+    run = first * pieces
+    while run < last * pieces:
+        # Where the tile has all lanes, its rows are one run in memory.
+        runs = last * pieces - run if tile.lanes == space.unit else 1
+        at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
+        place = run * tile.lanes
+        emit_strip(arrays, buffers, par, at, place - tile.base * width, target, place - low * width, runs * tile.lanes)
+        run += runs
 
 
 def plane_terms(arrays, buffers, plane, space, tile, low, high):
     """The terms of rows ``low`` … ``high − 1``, densely into a plane."""
     pieces = space.inner // space.unit
-    for row in range(low, high):
-        for piece in range(pieces):
-            place = (row * pieces + piece) * tile.lanes
-            at = ((tile.outer * space.length + row) * pieces + piece) * space.unit + tile.lane
-            slot = place - tile.base * pieces * tile.lanes
-            target = place - low * pieces * tile.lanes
-            for j in range(tile.lanes):
-                store(plane, target + j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+    run = low * pieces
+    while run < high * pieces:
+        runs = high * pieces - run if tile.lanes == space.unit else 1
+        at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
+        slot = (run - tile.base * pieces) * tile.lanes
+        place = (run - low * pieces) * tile.lanes
+        for j in range(runs * tile.lanes):
+            store(plane, place + j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+        run += runs
 
 
 def plane_direct(planes, buffers, space, outers, strip, first, last):

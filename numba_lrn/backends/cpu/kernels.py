@@ -55,6 +55,7 @@ class Layout(NamedTuple):
     tile_rows: int  # rows of the axis a tile
     tile_lanes: int  # elements of the unit a tile
     tiles: int
+    step: int  # rows of the last stage a turn: the first stage runs just ahead of it
     strip: int  # elements summed and emitted at a time
     total: int  # sizes of the buffers, in elements
     residual: int
@@ -191,21 +192,28 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
     arrays = Arrays(x, g, out)
     par = Parameters(scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7])
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
-    tile_outers, tile_rows, tile_lanes, tiles, strip = layout[6], layout[7], layout[8], layout[9], layout[10]
+    tile_outers, tile_rows, tile_lanes, tiles, step, strip = (
+        layout[6],
+        layout[7],
+        layout[8],
+        layout[9],
+        layout[10],
+        layout[11],
+    )
     e0 = worker * (workspace.size // workers)
-    e1 = e0 + layout[11]
-    e2 = e1 + layout[12]
-    e3 = e2 + layout[13]
-    e4 = e3 + layout[14]
-    e5 = e4 + layout[15]
-    e6 = e5 + layout[16]
-    e7 = e6 + layout[17]
-    e8 = e7 + layout[18]
+    e1 = e0 + layout[12]
+    e2 = e1 + layout[13]
+    e3 = e2 + layout[14]
+    e4 = e3 + layout[15]
+    e5 = e4 + layout[16]
+    e6 = e5 + layout[17]
+    e7 = e6 + layout[18]
+    e8 = e7 + layout[19]
     buffers = Buffers(
         workspace[e0:e1], workspace[e1:e2], workspace[e2:e3], workspace[e3:e4],
         workspace[e4:e5], workspace[e5:e6], workspace[e6:e7], workspace[e7:e8],
     )  # fmt: skip
-    axes = layout[19:]
+    axes = layout[20:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
@@ -217,17 +225,22 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
         base = max(first - after, 0)
         rows = min(last + before, length) - base
         tile = Tile(outer, min(outer + tile_outers, outers), lane, min(tile_lanes, unit - lane), base, rows, strip)
-        run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last)
+        run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step)
 
 
-def _run_one_stage(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
+def _run_one_stage(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
     space = Space(length, inner, unit, before, after, 0, axes)
     first_stage(arrays, buffers, par, space, tile, positions, first, last)
 
 
-def _run_two_stages(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last):
-    """The second window is the transposed one; the first stage also covers the rows that it reaches."""
+def _run_two_stages(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
+    """The second window is the transposed one; the first stage runs ahead of it by the rows that it reaches."""
     space = Space(length, inner, unit, before, after, 0, axes)
-    first_stage(arrays, buffers, par, space, tile, positions, tile.base, tile.base + tile.rows)
-    space = Space(length, inner, unit, after, before, 1, axes)
-    second_stage(arrays, buffers, par, space, tile, positions, first, last)
+    mirror = Space(length, inner, unit, after, before, 1, axes)
+    done = tile.base
+    for row in range(first, last, step):
+        stop = min(row + step, last)
+        ready = min(stop + before, tile.base + tile.rows)
+        first_stage(arrays, buffers, par, space, tile, positions, done, ready)
+        second_stage(arrays, buffers, par, mirror, tile, positions, row, stop)
+        done = ready

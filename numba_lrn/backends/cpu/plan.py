@@ -20,11 +20,13 @@ from numba_lrn.operator import LocalResponseNorm
 # Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
 DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
-STRIP = 1024  # elements summed and emitted at a time: 4 KB of sums, in L1
+STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
 LADDER_TILE = 4096
 LANES = 8192  # lanes of a tile that keeps nothing between stages
 KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
+DIRECT_KEPT = 192 * 1024  # the same where the stages take turns
+TURN = 12 * 1024  # elements a turn
 BOX_TILE = 128 * 1024
 PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
@@ -180,8 +182,10 @@ def _layout(
     held = tile_outers * min(length, tile_rows + n - 1) * (inner // unit) * tile_lanes
     sizes.update((name, held) for name in kept)
     tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
+    turns = form == "direct" and not in_place
+    step = max(1, TURN // tile_lanes) if turns else length
     layout = Layout(
-        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, strip, **sizes
+        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, **sizes
     )
     return layout, axes, positions
 
@@ -192,10 +196,10 @@ def _direct_tile(
     """(lanes, rows) of a tile of the direct form."""
     lanes, rows = inner, length
     if inner >= ROW:
-        limit = max(4 * ROW, KEPT // length) if keeps else LANES
+        limit = max(4 * ROW, DIRECT_KEPT // length) if keeps else LANES
         lanes = _split(inner, max(-(-inner // limit), -(-workers // outers)), 16)
-    if not in_place and rows * lanes > (KEPT if keeps else 64 * KEPT):
-        rows = min(length, max(8 * n, (KEPT if keeps else 16 * KEPT) // lanes))
+    if not in_place and rows * lanes > (DIRECT_KEPT if keeps else 64 * KEPT):
+        rows = min(length, max(8 * n, (DIRECT_KEPT if keeps else 16 * KEPT) // lanes))
     if not in_place and workers > 1 and outers * -(-length // rows) * -(-inner // lanes) < workers:
         rows = min(rows, max(4 * n, -(-length // workers)))
     return lanes, rows
