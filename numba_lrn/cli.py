@@ -1,6 +1,7 @@
 """The command line: which command, its arguments, and every error as one line with an exit status."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from numba_lrn import __version__
 
 PROGRAM = "numba-lrn"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
+CLOSED_PIPE = 141  # and for a reader that went away
 # Distributions that give these modules all come with one extra.
 BENCH_MODULES = {"rich", "matplotlib", "PIL", "ml_dtypes"}
 SUMMARIES = {
@@ -96,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         options = make_parser(arguments).parse_args(_join_negative_values(arguments))
         status: int = options.run(options)
+        sys.stdout.flush()
     except SystemExit as stop:  # argparse's way to end: --help, --version, an error
         return stop.code if isinstance(stop.code, int) else 2
     except ImportError as error:
@@ -103,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{PROGRAM}: error: {error.name} is not installed: pip install 'numba-lrn[bench]'", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as of `| head`, which has seen enough; nothing more may be written, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

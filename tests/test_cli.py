@@ -160,6 +160,15 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "numba-lrn: interrupted\n"
 
 
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "numba_lrn", "info"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=120) == 141
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["apply", "--help"], ["apply", "x.npy", "y.npy"]])
 def test_the_light_commands_import_nothing_heavy(tmp_path, arguments):
     code = f"""
