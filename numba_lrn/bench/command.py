@@ -296,7 +296,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _threads(asked: int | None) -> int:
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    most = numba.config.NUMBA_NUM_THREADS
     if asked is None:
         return int(most)
     if not 1 <= asked <= most:

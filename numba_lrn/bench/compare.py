@@ -42,7 +42,7 @@ def _value(row: Row, by: str) -> tuple[float, float]:
     """(value, relative half width of its interval)."""
     if by == "time":
         return row.median, row.noise
-    return row.over_roof, (row.over_roof_high - row.over_roof_low) / 2 / row.over_roof
+    return row.over_roof, row.ratio_noise
 
 
 def render(first: Report, second: Report, by: str = "time") -> str:

@@ -10,10 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_lrn.algorithm.geometry import canonical, dense_order
+from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.compiler import compile_entry
-from numba_lrn.backends.cpu.plan import make_plan
-from numba_lrn.backends.cpu.threads import available_workers
 from numba_lrn.operator import LocalResponseNorm
 
 CHUNK = 64 * 1024  # elements that a thread of the roof takes at a time
@@ -76,14 +74,14 @@ class Cpu:
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: NDArray[Any]) -> str:
         """The form of the window, the power function and the number of threads that a call on ``x`` takes."""
-        order = dense_order(x.shape, x.strides, x.itemsize)
-        if order is None:
-            return "copied first"
-        dimensions = canonical(x.shape, order, op.windows(x.ndim))
-        plan = make_plan(
-            dimensions, direction, op.scale, op.beta, op.k, x.dtype.name, x.itemsize, available_workers(), False
-        )
-        return f"{plan.variant.form}, {plan.variant.power.removeprefix('power_')}, {plan.workers}t"
+        route = launch._route(op, direction, x.shape, x.strides, x.dtype, launch._threads(x.nbytes), False)
+        if route is None:
+            return "copy"
+        plan = route.plan
+        power = plan.variant.power.removeprefix("power_")
+        for word, fraction in (("three_quarters", "3/4"), ("half", "1/2"), ("quarter", "1/4"), ("one", "1")):
+            power = power.replace(word, fraction)
+        return f"{plan.variant.form} {power} {plan.workers}t"
 
 
 class Cuda:

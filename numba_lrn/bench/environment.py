@@ -42,7 +42,7 @@ def threading_layer() -> str:
     """The threading layer that Numba has chosen, once its pool runs."""
     numba.get_num_threads()
     try:
-        return str(numba.threading_layer())  # type: ignore[attr-defined]
+        return str(numba.threading_layer())
     except ValueError:
         return "none yet"
 

@@ -11,6 +11,7 @@ from numba_lrn.bench.report import Report
 from numba_lrn.bench.run import OURS, Row
 
 FORMATS = (".png", ".svg", ".pdf")
+ROOF_LABEL = "roof: a copy (forward), two reads and a write (backward)"
 SWEEPS: dict[str, tuple[str, Callable[[Row], float]]] = {
     "window": ("window size (elements)", lambda row: row.size),
     "batch": ("batch", lambda row: row.shape[0]),
@@ -67,29 +68,34 @@ def draw(report: Report, path: str) -> None:
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for axes, (key, rows) in zip(grid.flat, panels, strict=False):
-            (_sweep if key[0] in SWEEPS else _bars)(axes, key, rows)
+            (_sweep if len(key) == 4 else _bars)(axes, key, rows)
+        handles: dict[str, Any] = {}
+        for axes in grid.flat[: len(panels)]:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False, fontsize=9)
         figure.supxlabel(_caption(report), fontsize=8, color="#555555")
         figure.savefig(path, dpi=150)
 
 
 def _panels(rows: list[Row]) -> list[tuple[tuple[str, ...], list[Row]]]:
-    """Rows by (group, direction, layout, dtype); bars keep one panel a direction for all layouts and dtypes."""
+    """Rows by (group, direction, layout, dtype); bars keep one panel a group and direction."""
     found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     key: tuple[str, ...]
     for row in rows:
-        key = (row.group, row.direction, row.layout, row.dtype) if row.group in SWEEPS else ("bars", row.direction)
+        key = (row.group, row.direction, row.layout, row.dtype) if row.group in SWEEPS else (row.group, row.direction)
         found[key].append(row)
     panels: list[tuple[tuple[str, ...], list[Row]]] = []
     for key, members in found.items():
         if key[0] in SWEEPS and len({SWEEPS[key[0]][1](row) for row in members}) < 2:
-            panels.append((("bars", key[1]), members))
+            panels.append((key[:2], members))
         else:
             panels.append((key, members))
     return panels
 
 
 def _height(key: tuple[str, ...], rows: list[Row]) -> float:
-    return 3.8 if key[0] in SWEEPS else 1.2 + 0.22 * (len(rows) + 2 * len(_labels(rows)))
+    return 3.6 if len(key) == 4 else 0.9 + 0.22 * (len(rows) + 2 * len(_labels(rows)))
 
 
 def _labels(rows: list[Row]) -> list[tuple[str, str, str]]:
@@ -126,7 +132,7 @@ def _sweep(axes: Any, key: tuple[str, ...], rows: list[Row]) -> None:
         color="#333333",
         linestyle="--",
         linewidth=1.2,
-        label="roof: a copy" if direction == "forward" else "roof: two reads and a write",
+        label=ROOF_LABEL,
     )
     if group != "beta":
         axes.set_xscale("log", base=2)
@@ -139,7 +145,6 @@ def _sweep(axes: Any, key: tuple[str, ...], rows: list[Row]) -> None:
     axes.set_ylabel("time a call (ms), bars: quartiles")
     axes.set_title(f"{_shape(ours, group)}, {dtype}, {layout.upper()}, {direction}", fontsize=10)
     axes.grid(True, which="major", axis="y", color="#dddddd", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
 
 
 def _shape(rows: list[Row], group: str) -> str:
@@ -156,7 +161,7 @@ def _bars(axes: Any, key: tuple[str, ...], rows: list[Row]) -> None:
     direction = key[1]
     labels = _labels(rows)
     several = len({label[1:] for label in labels}) > 1
-    position, ticks, named = 0.0, [], set()
+    position, ticks = 0.0, []
     for label in labels:
         members = [row for row in rows if (row.case, row.layout, row.dtype) == label]
         ticks.append(position + (len(members) - 1) / 2)
@@ -168,20 +173,15 @@ def _bars(axes: Any, key: tuple[str, ...], rows: list[Row]) -> None:
             linestyle="--",
             linewidth=1.2,
             zorder=4,
-            label=None
-            if "roof" in named
-            else "roof: a copy"
-            if direction == "forward"
-            else "roof: two reads and a write",
+            label=ROOF_LABEL,
         )
-        named.add("roof")
         for row in members:
             axes.barh(
                 position,
                 row.median * 1e3,
                 height=0.85,
                 color=COLOURS.get(row.contestant, "#888888"),
-                label=None if row.contestant in named else row.contestant,
+                label=row.contestant,
             )
             axes.annotate(
                 f"{row.over_roof:.2g}×" if row.over_roof < 99.5 else f"{row.over_roof:.0f}×",
@@ -192,28 +192,27 @@ def _bars(axes: Any, key: tuple[str, ...], rows: list[Row]) -> None:
                 fontsize=7,
                 color="#444444",
             )
-            named.add(row.contestant)
             position += 1
         position += 1.2
     axes.set_yticks(
         ticks, [f"{case}\n{layout} {dtype}" if several else case for case, layout, dtype in labels], fontsize=8
     )
-    axes.invert_yaxis()
+    axes.set_ylim(position - 1.2, -1.0)
     axes.set_xscale("log")
     _plain_log(axes.xaxis)
     axes.margins(x=0.12)
     axes.set_xlabel("time a call (ms); beside the bars: times over the roof")
-    axes.set_title(direction, fontsize=10)
+    axes.set_title(f"{key[0]}, {direction}", fontsize=10)
     axes.grid(True, which="major", axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False, loc="best")
 
 
 def _plain_log(axis: Any) -> None:
-    """Ticks at 1, 2 and 5 of each decade, written as plain numbers."""
+    """Ticks written as plain numbers: at 1, 2 and 5 of each decade, or at 1 where there are many decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,), numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from numba_lrn.bench.cases import BadArgumentError
-from numba_lrn.bench.run import OURS, Row, Skipped
+from numba_lrn.bench.run import CACHE_FACTOR, OURS, Row, Skipped
 
 SCHEMA = "numba_lrn.bench"
 SCHEMA_VERSION = 1
@@ -108,7 +108,7 @@ class Report:
         columns += ["who"] if peers else []
         columns += ["path", "first call", "median", "spread", "GB/s", "× roof"]
         columns += ["× ours"] if peers else []
-        columns += ["error (ulp)", "verdict"]
+        columns += ["ulp", "verdict"]
         lines = []
         for row in self.rows:
             ours = row.contestant == OURS
@@ -118,14 +118,14 @@ class Report:
                 "layout": row.layout,
                 "dtype": row.dtype,
                 "who": row.contestant,
-                "path": f"{row.backend}: {row.path}" if ours else "",
+                "path": f"{row.backend} {row.path}" if ours else "",
                 "first call": seconds(row.first_call) if row.first_use else "as above",
                 "median": seconds(row.median),
                 "spread": f"{100 * row.spread:.0f} %",
                 "GB/s": figure(row.gigabytes_per_second),
                 "× roof": figure(row.over_roof),
                 "× ours": "" if ours else figure(row.over_ours),
-                "error (ulp)": "–" if row.error_ulp is None else figure(row.error_ulp),
+                "ulp": "–" if row.error_ulp is None else figure(row.error_ulp),
                 "verdict": row.verdict,
             }
             lines.append([cells[name] for name in columns])
@@ -153,18 +153,35 @@ class Report:
                 + ("out= is given." if settings["use_out"] else "Each call allocates its result.")
             ),
             (
-                "error: the largest against a float64 reference (longdouble for float64), in ulp of the dtype; for "
+                "ulp: the largest error against a float64 reference (longdouble for float64), in ulp of the dtype; for "
                 "backward, ulp of the sum of the absolute terms."
             ),
         ]
 
     def remarks(self) -> list[str]:
         """Warnings, and who did not take part."""
-        lines = [
-            f"note: {row.case} {row.direction} {row.layout} {row.dtype} {row.contestant}: {note}"
-            for row in self.rows
-            for note in row.notes
-        ]
+        lines = []
+        limit = self.settings.get("max_noise", 0)
+        noisy = [row for row in self.rows if row.contestant == OURS and max(row.noise, row.ratio_noise) > limit]
+        if noisy:
+            listed = ", ".join(f"{row.name} {100 * max(row.noise, row.ratio_noise):.0f} %" for row in noisy)
+            lines.append(f"warning: noisier than the asked {100 * limit:g} %: {listed}")
+        outlying = [row for row in self.rows if row.outliers]
+        if outlying:
+            listed = ", ".join(f"{row.name} {row.contestant} {row.outliers} of {row.samples}" for row in outlying)
+            lines.append(f"outliers (kept; beyond three interquartile ranges): {listed}")
+        wanted = CACHE_FACTOR * self.environment.get("last_level_cache", 0)
+        short = [row.working_set for row in self.rows if row.cold and row.working_set < wanted]
+        if short:
+            lines.append(
+                f"warning: {len(short)} rows are partly timed in cache: memory allowed buffers of "
+                f"{min(short) / 2**20:.0f} MiB, less than {CACHE_FACTOR} last-level caches"
+            )
+        noted: dict[tuple[str, str], int] = defaultdict(int)
+        for row in self.rows:
+            for note in row.notes:
+                noted[row.contestant, note] += 1
+        lines += [f"note: {contestant} ({count} rows): {note}" for (contestant, note), count in noted.items()]
         reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
         for item in self.skipped:
             reasons[item.contestant, item.reason].append(item.label)

@@ -19,7 +19,7 @@ from numba_lrn.bench.timing import calls_per_sample, interleave, ratio_by_round,
 OURS, ROOF = "numba_lrn", "roof"
 COLD = 2**20  # arrays from this size on are timed out of cache; smaller ones in cache: what they cost is latency
 CACHE_FACTOR = 2  # the rotated buffers of a cold case are this many last-level caches together
-MEMORY_SHARE = 8  # at most this part of the free memory is used
+MEMORY_SHARE = 4  # the contestants together take at most this part of the free memory
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,24 @@ class Row:
         return (self.q3 - self.q1) / self.median
 
     @property
+    def ratio_noise(self) -> float:
+        """Half the confidence interval of the times over the roof, relative to their median."""
+        return (self.over_roof_high - self.over_roof_low) / 2 / self.over_roof
+
+    @property
     def gigabytes_per_second(self) -> float:
         """Every array counted once."""
         return self.bytes_moved / self.median / 1e9
 
     @property
+    def name(self) -> str:
+        """What was computed, in words."""
+        return f"{self.case} {self.direction} {self.layout} {self.dtype}"
+
+    @property
     def label(self) -> str:
         """What identifies the row between two runs."""
-        return f"{self.case} {self.direction} {self.layout} {self.dtype} {self.backend} {self.contestant}"
+        return f"{self.name} {self.backend} {self.contestant}"
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Row":
@@ -119,7 +129,6 @@ class Buffers:
         affordable = max(1, device.free_bytes() // (MEMORY_SHARE * share) // moved)
         self.count = min(max(wanted, 1), affordable)
         self.working_set = self.count * moved
-        self.short = self.count < wanted
         x, g = problem.inputs
         self.sets = []
         for _ in range(self.count):
@@ -187,7 +196,7 @@ class Bench:
     def _run_one(self, problem: Problem, direction: str) -> None:
         buffers = Buffers(self.device, problem, direction, 1 + len(self.peers.names))
         path = self.device.path_taken(problem.op, direction, buffers.sets[0][0])
-        kernel = (direction, problem.dtype, path.rpartition(",")[0])
+        kernel = (direction, problem.dtype, path.rpartition(" ")[0])
         first_use = kernel not in self._used
         self._used.add(kernel)
 
@@ -200,7 +209,7 @@ class Bench:
         }
         calls = {name: contestant.calls for name, contestant in contestants.items()}
         samplers: dict[str, Callable[[], float]] = {name: item.sample for name, item in contestants.items()}
-        first_calls, notes = {OURS: first_call}, {OURS: self._remarks(problem, buffers)}
+        first_calls, notes = {OURS: first_call}, {OURS: list[str]()}
 
         label = f"{problem.case.name} {direction} {problem.layout} {problem.dtype}"
         with self._peers(problem, direction, buffers, label) as prepared:
@@ -216,7 +225,6 @@ class Bench:
                 samplers[name] = self._peer_sampler(peer, calls[name])
             samples = interleave(samplers, OURS, ROOF, self.settings.min_time, self.settings.max_noise)
 
-        ours = statistics(samples[OURS])
         for name in samplers:
             if name == ROOF:
                 continue
@@ -224,14 +232,6 @@ class Bench:
             ratios = statistics(ratio_by_round(samples[name], samples[ROOF]))
             error = errors.get(name)
             bound = problem.bound(direction)
-            remarks = notes[name]
-            if found.outliers:
-                remarks.append(f"{found.outliers} of {found.samples} samples are outliers")
-            if name == OURS and max(found.noise, ratios.noise) > self.settings.max_noise:
-                remarks.append(
-                    f"noise {100 * max(found.noise, ratios.noise):.0f} % in place of the asked "
-                    f"{100 * self.settings.max_noise:g} %"
-                )
             case = problem.case
             self.rows.append(
                 Row(
@@ -264,14 +264,14 @@ class Bench:
                     over_roof=ratios.median,
                     over_roof_low=ratios.low,
                     over_roof_high=ratios.high,
-                    over_ours=found.median / ours.median,
+                    over_ours=statistics(ratio_by_round(samples[name], samples[OURS])).median,
                     error_ulp=error,
                     bound_ulp=bound if name == OURS else None,
                     verdict=verdict(error, bound) if name == OURS else "",
                     cold=buffers.cold,
                     buffers=buffers.count,
                     working_set=buffers.working_set,
-                    notes=remarks,
+                    notes=notes[name],
                 )
             )
 
@@ -287,17 +287,8 @@ class Bench:
             return None
         return problem.error(direction, self.device.to_numpy(result))
 
-    def _contestant(self, call: Callable[..., Any], buffers: Buffers, *, with_out: bool = False) -> "_InProcess":
-        return _InProcess(call, buffers, self.device, with_out or self.settings.use_out)
-
-    def _remarks(self, problem: Problem, buffers: Buffers) -> list[str]:
-        remarks = []
-        if buffers.short:
-            remarks.append(
-                f"its buffers of {buffers.working_set / 2**20:.0f} MiB are less than {CACHE_FACTOR} last-level caches: "
-                "partly timed in cache"
-            )
-        return remarks
+    def _contestant(self, call: Callable[..., Any], buffers: Buffers, *, with_out: bool = False) -> "InProcess":
+        return InProcess(call, buffers, self.device, with_out or self.settings.use_out)
 
     @contextlib.contextmanager
     def _peers(
@@ -327,7 +318,7 @@ class Bench:
         return lambda: peer.run(calls)
 
 
-class _InProcess:
+class InProcess:
     """A contestant of this process: warmed up, then timed on the buffer sets in turn."""
 
     def __init__(self, call: Callable[..., Any], buffers: Buffers, device: Cpu | Cuda, with_out: bool):

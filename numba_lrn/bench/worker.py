@@ -100,7 +100,7 @@ class Torch(Peer):
 
         self.normalize = within if problem["within"] else across
         if self.compiled:
-            self.normalize = torch.compile(self.normalize)
+            self.normalize = torch.compile(self.normalize, dynamic=False)
         self.sets = [(tensor(x).requires_grad_(), None if g is None else tensor(g)) for x, g in sets]
         self.graphs = [None] * len(sets)
 
@@ -129,6 +129,19 @@ class TorchCompile(Torch):
     """The same through torch.compile."""
 
     compiled = True
+
+    def load(self, threads):
+        version = super().load(threads)
+        # Donated buffers forbid to run one graph's backward pass again and again, as the rounds do.
+        import torch._functorch.config
+
+        torch._functorch.config.donated_buffer = False
+        return version
+
+    def prepare(self, problem, sets):
+        # Else the ninth case reaches the limit of recompilations, and runs eagerly without a word.
+        self.torch._dynamo.reset()
+        super().prepare(problem, sets)
 
 
 class OnnxRuntime(Peer):

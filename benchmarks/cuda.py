@@ -1,0 +1,14 @@
+"""The same layers on a CUDA device; skipped where there is none."""
+
+from .common import NETWORKS, Prepared
+
+
+class Cuda(Prepared):
+    param_names = ("case", "layout", "dtype", "direction")
+    params = (NETWORKS, ["nchw", "nhwc"], ["float32", "float16"], ["forward", "backward"])
+
+    def setup(self, case: str, layout: str, dtype: str, direction: str) -> None:
+        self.prepare(case, layout, dtype, direction, "cuda")
+
+    def time_call(self, case: str, layout: str, dtype: str, direction: str) -> None:
+        self.run()
