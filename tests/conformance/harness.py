@@ -62,9 +62,19 @@ def cases(seed, *, odd=False, ranks=(4,), dtype=np.float32, whole_k=False, sets=
         yield Case(n, float32(rng.uniform(1, 20)), beta, k, x, rng.standard_normal(shape).astype(dtype))
 
 
-def agree(name, op, case, theirs, *, limit, backward=False, axes=None):
-    """Theirs is the operator within ``limit`` ulp (one, or one an element); ours agrees with it within its own error and 8 ulp.
+def running_sum_limit(op, x):
+    """What a running sum may add to the error, in ulp: C·β·a·Σx²/d.
 
+    Each of C additions and subtractions rounds a sum of up to all squares of the pixel.
+    """
+    squares = op.scale * (x.astype(np.float64) ** 2).sum(axis=op.axis, keepdims=True)
+    return x.shape[op.axis] * op.beta * squares / reference.denominator(op, x)
+
+
+def agree(name, op, case, theirs, *, limit, backward=False, axes=None):
+    """Theirs is the operator within ``limit`` ulp; ours agrees with it within its own error and 8 ulp.
+
+    ``limit`` is one for all or one an element.
     ``axes`` turns the case's (N, C, …) into the framework's layout, in which ``theirs`` and the operator's axis are.
     The unit is the spacing of the result, for gradients that of the sum of the absolute terms.
     """

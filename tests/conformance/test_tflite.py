@@ -5,10 +5,9 @@ import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
-import pytest
 
 from numba_lrn import conventions
-from tests.conformance.harness import agree, cases, framework
+from tests.conformance.harness import agree, cases, framework, running_sum_limit
 
 tf = framework("tensorflow")
 
@@ -45,7 +44,8 @@ def test_forward_of_both_kernels():
         model = convert(x.shape, *parameters)
         for variant in RESOLVERS:
             op = conventions.tflite(*parameters, variant=variant)
-            agree(f"TFLite {variant}", op, case, run(model, x, variant), limit=LIMIT, axes=CHANNELS_LAST)
+            limit = LIMIT + (running_sum_limit(op, x) if variant == "optimized" else 0)
+            agree(f"TFLite {variant}", op, case, run(model, x, variant), limit=limit, axes=CHANNELS_LAST)
 
 
 def test_defect_reference_kernel_ends_one_channel_early():
@@ -61,4 +61,4 @@ def test_published_values_pass_the_optimized_kernel_only():
     expected = [-0.264926, 0.125109, 0.140112, 0.267261, -0.161788, 0.0244266]
     model = convert(x.shape, 2, 9.0, 4.0, 0.5)
     np.testing.assert_allclose(run(model, x, "optimized").ravel(), expected, rtol=5e-6)
-    assert np.abs(run(model, x, "reference").ravel() - expected).max() > pytest.approx(0.015, abs=0.005)
+    assert np.abs(run(model, x, "reference").ravel() - expected).max() > 0.01
