@@ -45,3 +45,26 @@ def test_defect_channels_among_several_axes_are_left_out():
     np.testing.assert_allclose(y, conventions.openvino((2, 3), 9.0, 0.5, 1.0, 3)(x), rtol=1e-5)
     meant = conventions.openvino((1, 2, 3), 9.0, 0.5, 1.0, 3, variant="reference")(x)
     assert np.abs(y - meant).max() > 1e-2
+
+
+TENSORFLOW_GRAPH = """
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } attr { key: "shape"
+  value { shape { dim { size: 1 } dim { size: 1 } dim { size: 1 } dim { size: 13 } } } } }
+node { name: "y" op: "LRN" input: "x" attr { key: "T" value { type: DT_FLOAT } }
+  attr { key: "depth_radius" value { i: RADIUS } } attr { key: "bias" value { f: 1 } }
+  attr { key: "alpha" value { f: 1 } } attr { key: "beta" value { f: 0.5 } } }
+"""
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 5])
+def test_defect_the_import_of_tensorflow_shrinks_odd_radii(radius, tmp_path):
+    """An odd depth_radius, TensorFlow's default 5 among them, is imported as one less."""
+    graph = tmp_path / "lrn.pbtxt"
+    graph.write_text(TENSORFLOW_GRAPH.replace("RADIUS", str(radius)))
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    x = np.random.default_rng(13).standard_normal((1, 1, 1, 13)).astype(np.float32)
+    y = np.array(core.compile_model(core.read_model(graph), "CPU", hints)([x])[0])
+    imported = radius - radius % 2
+    np.testing.assert_allclose(y, conventions.tensorflow(imported)(x), rtol=1e-5)
+    if imported != radius:
+        assert np.abs(y - conventions.tensorflow(radius)(x)).max() > 1e-2
