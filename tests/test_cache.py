@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 import shutil
+import sys
 
 import numba
 import numpy as np
@@ -88,15 +89,17 @@ def test_cache_can_be_turned_off(tree, tmp_path):
     assert not entries(tmp_path)
 
 
-def test_unwritable_folder(tree, tmp_path):
-    """A file where the folder should be: no permissions are needed to be refused, and no user may pass."""
-    cache = tmp_path / "cache"
-    cache.touch()
-    command = ("-W", "always::RuntimeWarning", "-c", CALL)
-    process = processes.start(*command, cwd=tree.parent, NUMBA_CACHE_DIR=str(cache), PYTHONPATH=str(tree.parent))
+def test_no_writable_folder(tree, tmp_path):
+    """Files where Numba looks for folders: no permissions are needed to be refused, and no user may pass."""
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    (tree / "backends" / "cpu" / "__pycache__").touch()
+    folders = dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "IPYTHONDIR"), str(nowhere))
+    command = ("-B", "-W", "always::RuntimeWarning", "-c", CALL)
+    process = processes.start(*command, cwd=tree.parent, PYTHONPATH=str(tree.parent), **folders)
     output, errors = processes.finish(process)
     assert float(output.split()[1]) == pytest.approx(2 / 3)
-    assert "could not use its on-disk cache" in errors
+    assert errors.count("could not use its on-disk cache") == 1
     assert "set NUMBA_CACHE_DIR to a writable folder, or NUMBA_LRN_CACHE=0" in errors
 
 
@@ -126,6 +129,7 @@ def compile_anew(tmp_path, monkeypatch):
         compiler._warn_once.cache_clear()
         spec = importlib.util.spec_from_file_location("double", source)
         module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "double", module)
         spec.loader.exec_module(module)
         dispatcher = compiler.compile_entry(module.double, (1.0,))
         assert dispatcher(21.0) == 42.0
