@@ -18,10 +18,14 @@ CHEAP = {
 
 def main() -> None:
     for module in MODULES:
-        for name, kind in vars(importlib.import_module(f"benchmarks.{module}")).items():
-            methods = [method for method in dir(kind) if method.startswith(("time_", "timeraw_", "track_", "peakmem_"))]
-            if isinstance(kind, type) and methods:
-                run(f"{module}.{name}", kind, methods)
+        run_module(module)
+
+
+def run_module(module: str) -> None:
+    for name, kind in vars(importlib.import_module(f"benchmarks.{module}")).items():
+        methods = [method for method in dir(kind) if method.startswith(("time_", "timeraw_", "track_", "peakmem_"))]
+        if isinstance(kind, type) and methods:
+            run(f"{module}.{name}", kind, methods)
 
 
 def run(name: str, kind: type, methods: list[str]) -> None:

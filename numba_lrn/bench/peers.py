@@ -1,5 +1,6 @@
 """Other implementations, each in a process of its own (worker.py), behind one small interface."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -75,7 +76,11 @@ class Peer:
             env=environment,
             text=True,
         )
-        self.version: str = self._ask("hello")["version"]
+        try:
+            self.version: str = self._ask("hello")["version"]
+        except UnableError:
+            self.close()
+            raise
 
     def make(self, problem: Problem, direction: str, files: dict[str, str], sets: int) -> dict[str, Any]:
         """Prepare a problem whose inputs lie in ``files`` and call it once; {"first_call": seconds, "note": text}."""
@@ -110,8 +115,9 @@ class Peer:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream is not None:
-                stream.close()
+            with contextlib.suppress(BrokenPipeError):  # what a dead process was still to be told
+                if stream is not None:
+                    stream.close()
 
     def _ask(self, command: str, **fields: Any) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -99,7 +99,7 @@ class Report:
         ]
         print_rich_table(console, *self.table(), styles)
         for line in ["", *self.conditions(), *self.remarks()]:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and the cells of each row."""
