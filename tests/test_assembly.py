@@ -1,0 +1,111 @@
+"""The machine code of the main kernels: packed arithmetic in the innermost loops, so that its loss is noticed."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+from tests import processes
+
+pytestmark = pytest.mark.skipif(
+    not re.search(r"\bfma\b.*\bavx2\b|\bavx2\b.*\bfma\b", pathlib.Path("/proc/cpuinfo").read_text())
+    if pathlib.Path("/proc/cpuinfo").exists()
+    else True,
+    reason="this processor has no AVX2, or does not tell",
+)
+
+# A kernel that comes from the disk cache has no assembly: the processes below compile, with the cache off.
+SCRIPT = """
+import json, sys
+import numpy as np
+import numba_lrn as lrn
+from numba_lrn.backends.cpu.kernels import Variant, kernel
+
+recipe, form, dtype = sys.argv[1:]
+x = np.ones((2, 16, 8, 8), dtype) if form == "direct" else np.ones((2, 8, 8, 16), dtype)
+op = lrn.LocalResponseNorm(5, axis=1 if form == "direct" else -1)
+op(x) if recipe == "forward" else op.backward(x, x)
+variant = Variant(recipe, form, "power_three_quarters", dtype, "float32")
+print(json.dumps(kernel(variant).assembly()))
+"""
+
+
+def functions(assembly):
+    """{name: its lines}."""
+    found, lines = {}, []
+    for line in assembly.splitlines():
+        label = re.match(r"([A-Za-z_][\w.$]*):", line)
+        if label:
+            lines = found.setdefault(label[1], [])
+        else:
+            lines.append(line)
+    return found
+
+
+def innermost_loops(lines):
+    """The instructions between each backward jump and its target, where they hold no other such pair."""
+    labels, instructions = {}, []
+    for line in lines:
+        label = re.match(r"(\.L\w+):", line)
+        instruction = re.match(r"\s+([a-z]\w*)\s*(.*)", line)
+        if label:
+            labels[label[1]] = len(instructions)
+        elif instruction:
+            instructions.append((instruction[1], instruction[2]))
+    loops = [
+        (labels[target], end)
+        for end, (name, target) in enumerate(instructions)
+        if name.startswith("j") and labels.get(target, end + 1) <= end
+    ]
+    return [
+        instructions[a : b + 1] for a, b in loops if not any((c, d) != (a, b) and a <= c and d <= b for c, d in loops)
+    ]
+
+
+def count(loop, pattern):
+    """How many instructions of a loop match, on whole vectors of 256 or 512 bits."""
+    return sum(bool(re.match(pattern, name)) and re.search("[yz]mm", operands) is not None for name, operands in loop)
+
+
+MULTIPLY_ADD = r"vfn?m(add|sub)\d+ps"
+ADD = r"vaddps"
+CASES = [
+    ("forward", "direct", "float32"),
+    ("forward", "masked", "float32"),
+    ("backward", "direct", "float32"),
+    ("backward", "masked", "float32"),
+    ("forward", "direct", "float16"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "form", "dtype"), CASES, ids="-".join)
+def test_innermost_loops_are_vectorised(recipe, form, dtype):
+    output, _ = processes.finish(processes.start("-c", SCRIPT, recipe, form, dtype, NUMBA_LRN_CACHE="0"))
+    assembly = json.loads(output)
+    assert assembly
+    assert "gather" not in assembly
+    assert "scatter" not in assembly
+    code = functions(assembly)
+    assert not [
+        name for name in re.findall(r"(?:callq?|jmp)\s+([\w@]+)", assembly) if re.match("pow|exp|log|sqrt", name)
+    ]
+    loops = [loop for lines in code.values() for loop in innermost_loops(lines)]
+    # Window sums: four terms added at a time, squares by multiply-add, residuals by plain additions.
+    assert any(count(loop, MULTIPLY_ADD) == 4 and count(loop, r"vmulps|vdivps") == 0 for loop in loops)
+    if recipe == "backward":
+        assert any(count(loop, ADD) >= 4 and count(loop, MULTIPLY_ADD) == 0 for loop in loops)
+    # The power and what surrounds it.
+    powers = [loop for loop in loops if count(loop, MULTIPLY_ADD) >= 5 and count(loop, r"vmulps") >= 4]
+    assert powers
+    if dtype == "float16":
+        assert any(count(loop, "vcvtph2ps") and count(loop, "vcvtps2ph") for loop in powers)
+
+
+def test_no_double_precision_in_single_precision_kernels():
+    output, _ = processes.finish(processes.start("-c", SCRIPT, "forward", "direct", "float32", NUMBA_LRN_CACHE="0"))
+    loops = [loop for lines in functions(json.loads(output)).values() for loop in innermost_loops(lines)]
+    doubles = {
+        name for loop in loops for name, _ in loop if re.fullmatch(r"v(mul|add|sub|div|sqrt|fn?m\w+)[sp]d", name)
+    }
+    assert not doubles

@@ -1,0 +1,264 @@
+"""Shape, memory order and axes reduced to what a loop sees; which form a window takes; tiles that cover everything."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.algorithm.binding import rebind
+from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
+from numba_lrn.backends.cpu import kernels
+from numba_lrn.backends.cpu.kernels import Layout
+from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
+
+
+def plain(extent):
+    return Dimension(extent, 0, 0)
+
+
+# Memory order.
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (3, 3, 3), (1, 4, 1), (1, 1, 1), (2, 1, 3, 1, 2)])
+def test_every_permutation_is_dense(shape):
+    for order in itertools.permutations(range(len(shape))):
+        array = np.empty([shape[axis] for axis in order], np.float32).transpose(np.argsort(order))
+        found = dense_order(array.shape, array.strides, array.itemsize)
+        assert found is not None
+        assert sorted(found) == list(range(len(shape)))
+        assert array.transpose(found).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[::2],
+        lambda a: a[:, ::2],
+        lambda a: a[:, :3],
+        lambda a: a[..., :3],
+        lambda a: a[:, ::-1],
+        lambda a: a[::-1],
+        lambda a: np.broadcast_to(a[:1], a.shape),
+        lambda a: np.broadcast_to(a[..., :1], a.shape),
+        lambda a: np.lib.stride_tricks.sliding_window_view(a, 2, axis=0),
+        lambda a: a.view("f4").reshape(4, 4, 8)[..., ::2],
+    ],
+)
+def test_gaps_repeats_and_negative_steps_are_not_dense(view):
+    array = view(np.empty((4, 4, 4)))
+    assert dense_order(array.shape, array.strides, array.itemsize) is None
+
+
+def test_strides_of_axes_of_one_element_say_nothing():
+    assert dense_order((2, 1, 3), (12, 10**6, 4), 4) is not None
+    assert dense_order((2, 1, 3), (12, 0, 4), 4) is not None
+    assert dense_order((2, 1, 3), (12, -4, 4), 4) is not None
+    assert dense_order((1,), (-8,), 4) == (0,)
+
+
+# (outer, length, inner).
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "windows", "expected"),
+    [
+        ((2, 96, 55, 55), (0, 1, 2, 3), {1: (2, 2)}, (plain(2), Dimension(96, 2, 2), plain(3025))),
+        ((2, 96, 55, 55), (0, 2, 3, 1), {1: (2, 1)}, (plain(6050), Dimension(96, 2, 1), plain(1))),
+        ((2, 96, 55, 55), (0, 1, 2, 3), {0: (1, 0)}, (plain(1), Dimension(2, 1, 0), plain(290400))),
+        ((7,), (0,), {0: (2, 2)}, (plain(1), Dimension(7, 2, 2), plain(1))),
+        (
+            (2, 3, 8, 9),
+            (0, 1, 2, 3),
+            {2: (1, 1), 3: (2, 1)},
+            (plain(6), Dimension(8, 1, 1), Dimension(9, 2, 1), plain(1)),
+        ),
+        (
+            (2, 3, 8, 9),
+            (0, 2, 3, 1),
+            {2: (1, 1), 3: (2, 1)},
+            (plain(2), Dimension(8, 1, 1), Dimension(9, 2, 1), plain(3)),
+        ),
+        (
+            (2, 3, 8, 9),
+            (0, 1, 2, 3),
+            {1: (1, 1), 3: (2, 1)},
+            (plain(2), Dimension(3, 1, 1), plain(8), Dimension(9, 2, 1), plain(1)),
+        ),
+        ((4, 5, 6), (0, 1, 2), {1: (0, 0)}, (plain(120),)),
+        ((4, 1, 6), (0, 1, 2), {1: (3, 3)}, (plain(24),)),
+        ((4, 5, 6), (0, 1, 2), {1: (5 * 10**8, 5 * 10**8)}, (plain(4), Dimension(5, 4, 4), plain(6))),
+    ],
+)
+def test_dimensions(shape, order, windows, expected):
+    assert canonical(shape, order, windows) == expected
+
+
+@pytest.mark.parametrize("axes", [(0,), (2,), (0, 1), (0, 2), (1, 3), (0, 1, 2, 3), (3, 0)])
+def test_dimensions_sum_the_same_windows(axes):
+    shape, rng = (2, 3, 4, 5), np.random.default_rng(0)
+    windows = dict(zip(axes, [(1, 0), (2, 5), (0, 1), (9, 9)], strict=False))
+    for order in itertools.permutations(range(4)):
+        memory = rng.integers(0, 100, [shape[axis] for axis in order]).astype(float)
+        dimensions = canonical(shape, order, windows)
+        assert dimensions[0].windowed is dimensions[-1].windowed is False
+        flat = {index: dimension[1:] for index, dimension in enumerate(dimensions) if dimension.windowed}
+        got = reference.window_sum(memory.reshape([dimension.extent for dimension in dimensions]), flat)
+        expected = reference.window_sum(memory.transpose(np.argsort(order)), windows)
+        np.testing.assert_array_equal(got.reshape(memory.shape).transpose(np.argsort(order)), expected)
+
+
+# Which form.
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "size", "form"),
+    [
+        ((2, 96, 55, 55), 1, 5, "direct"),
+        ((2, 96, 55, 55), 1, 63, "prefix"),
+        ((2, 55, 55, 96), -1, 5, "masked"),
+        ((2, 55, 55, 96), -1, 63, "ladder"),
+        ((2, 96, 55, 55), (2, 3), 3, "box"),
+        ((2, 96, 55, 55), (1, 3), 3, "box"),
+        ((2, 96, 55, 55), 1, 1, "direct"),
+        ((10**6,), 0, 5, "direct"),
+        ((10**6,), 0, 500, "ladder"),
+        ((10**6, 2), 0, 10**9, "ladder"),
+    ],
+)
+def test_form(shape, axis, size, form):
+    op = LocalResponseNorm(size, axis=axis)
+    assert choose_form(canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))) == form
+
+
+def test_form_does_not_follow_from_the_batch():
+    """The same numbers give the same bits whatever the batch."""
+    for size, axis, shape in itertools.product((3, 20, 100), (1, 2, (1, 2)), ((24, 6, 6), (300, 2, 16), (7, 64, 1))):
+        op = LocalResponseNorm(size, axis=axis)
+        forms = {
+            choose_form(canonical((batch, *shape), (0, 1, 2, 3), op.windows(4))) for batch in (1, 2, 7, 64, 4096, 10**6)
+        }
+        assert len(forms) == 1, (op, shape, forms)
+
+
+# Tiles.
+
+
+def plan_of(shape, op, recipe, threads, in_place):
+    dimensions = canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))
+    return dimensions, make_plan(dimensions, recipe, op, np.dtype(np.float32), threads, in_place)
+
+
+def tiles_of(plan, worker, workers):
+    """(tile, first, last) of each tile of a worker, as the kernel walks them."""
+    found = []
+
+    def run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, *rest):
+        found.append((type(tile)(*map(int, tile)), int(first), int(last)))
+
+    namespace = {**vars(kernels), "run_tile": run_tile, "Parameters": lambda *scalars: scalars}
+    empty = np.empty(0, np.float32)
+    run_worker = rebind(kernels._run_worker, namespace)
+    run_worker(empty, empty, empty, empty, plan.positions, plan.scalars, plan.layout, worker, workers)
+    return found
+
+
+CASES = [
+    ((3, 20, 40), 1, 5),
+    ((2, 64, 300), 1, 5),
+    ((1, 3, 70000), 1, 3),
+    ((2, 3000, 64), 1, 4),
+    ((2, 5000, 40), 1, 20),
+    ((2, 500, 700), 1, 101),
+    ((40, 60, 2), 1, 4),
+    ((1000, 7), 1, 4),
+    ((90000,), 0, 3),
+    ((90000,), 0, 50),
+    ((300, 65), 1, 30),
+    ((3, 600, 9), 1, 18),
+    ((2, 3, 30, 31), (2, 3), 3),
+    ((1, 700, 600), (1, 2), 5),
+    ((2, 20, 30, 70), (1, 2), 3),
+    ((2, 40, 3, 5000), (1, 2), 3),
+    ((4, 1, 50), 1, 3),
+]
+EVERY_RECIPE = pytest.mark.parametrize(
+    ("recipe", "in_place"), [("forward", False), ("forward_in_place", True), ("backward", False), ("backward", True)]
+)
+
+
+@EVERY_RECIPE
+@pytest.mark.parametrize(("shape", "axis", "size"), CASES)
+def test_tiles_cover_every_element_once(shape, axis, size, recipe, in_place):
+    op = LocalResponseNorm(size, axis=axis)
+    for threads in (1, 2, 5):
+        _, plan = plan_of(shape, op, recipe, threads, in_place)
+        layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+        seen = np.zeros((layout.outers, layout.length, layout.inner // layout.unit, layout.unit), np.int8)
+        assert seen.size == math.prod(shape)
+        assert 1 <= plan.workers <= threads
+        for worker in range(plan.workers):
+            tiles = tiles_of(plan, worker, plan.workers)
+            assert tiles, "a worker without work"
+            for tile, first, last in tiles:
+                assert tile.lanes > 0
+                assert 0 <= tile.base <= first < last <= tile.base + tile.rows <= layout.length
+                # The buffers hold every row whose residual a window of the tile reaches.
+                assert tile.base == max(first - layout.after, 0)
+                assert tile.base + tile.rows == min(last + layout.before, layout.length)
+                seen[tile.outer : tile.outer_end, first:last, :, tile.lane : tile.lane + tile.lanes] += 1
+                held = (tile.outer_end - tile.outer) * tile.rows * (layout.inner // layout.unit) * tile.lanes
+                if recipe == "backward":
+                    assert held <= layout.residual == layout.kept
+                if in_place:
+                    assert (first, last) == (0, layout.length), "in place, a tile must hold whole windows"
+        assert (seen == 1).all()
+        sizes = plan.layout[Layout._fields.index("total") : len(Layout._fields)]
+        assert plan.workspace == sizes.sum()
+
+
+@pytest.mark.parametrize("size", [3, 5, 40, 10**9])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((2**12, 2**8, 2**7, 2**7), 1),
+        ((2**12, 2**7, 2**7, 2**8), -1),
+        ((2**33 + 5, 2), 1),
+        ((2, 2**7, 2**26), 1),
+        ((1, 3, 2**33), 1),
+        ((2**12, 2**8, 2**7, 2**7), (2, 3)),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+def test_more_than_two_to_the_31_elements(shape, axis, size, recipe):
+    """The first, a middle and the last tile, in 64-bit integers throughout; nothing of the array's size is held."""
+    op = LocalResponseNorm(size, axis=axis)
+    dimensions, plan = plan_of(shape, op, recipe, 4, False)
+    assert math.prod(dimension.extent for dimension in dimensions) == math.prod(shape) > 2**31
+    assert plan.layout.dtype == np.int64
+    layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+    assert layout.outers * layout.length * layout.inner == math.prod(shape)
+    # A whole window of 128 × 128 or 256 rows at most.
+    assert plan.workspace <= 64 * BOX_TILE
+    count = layout.tiles
+    assert count > 4
+    (first,) = tiles_of(plan, 0, count)
+    (middle,) = tiles_of(plan, count // 2, count)
+    (last,) = tiles_of(plan, count - 1, count)
+    assert (first[0].outer, first[0].lane, first[1]) == (0, 0, 0)
+    assert last[0].outer_end == layout.outers
+    assert last[0].lane + last[0].lanes == layout.unit
+    assert last[2] == layout.length
+    lane_tiles, row_tiles = -(-layout.unit // layout.tile_lanes), -(-layout.length // layout.tile_rows)
+    assert middle[0].lane == count // 2 % lane_tiles * layout.tile_lanes
+    assert middle[1] == count // 2 // lane_tiles % row_tiles * layout.tile_rows
+    assert middle[0].outer == count // 2 // lane_tiles // row_tiles * layout.tile_outers
+
+
+def test_one_axis_of_more_than_two_to_the_31_elements():
+    _, plan = plan_of((2**33 + 1,), LocalResponseNorm(5, axis=0), "backward", 4, False)
+    layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+    (last,) = tiles_of(plan, layout.tiles - 1, layout.tiles)
+    assert last[2] == 2**33 + 1
+    assert plan.workspace <= BOX_TILE
