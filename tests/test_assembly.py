@@ -79,7 +79,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("recipe", "form", "dtype"), CASES, ids="-".join)
+@pytest.mark.parametrize(("recipe", "form", "dtype"), CASES)
 def test_innermost_loops_are_vectorised(recipe, form, dtype):
     output, _ = processes.finish(processes.start("-c", SCRIPT, recipe, form, dtype, NUMBA_LRN_CACHE="0"))
     assembly = json.loads(output)

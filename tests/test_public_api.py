@@ -91,10 +91,11 @@ def module_of(name):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
-def test_examples_run(name):
+def test_examples_run(name, request):
     module = module_of(name)
     assert module.__doc__
-    results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    fixtures = {"getfixture": request.getfixturevalue}
+    results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, extraglobs=fixtures)
     assert results.failed == 0
 
 
