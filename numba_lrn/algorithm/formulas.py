@@ -6,15 +6,17 @@
 docs/derivation.md derives them.
 """
 
+import math
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.primitives import fma
+from numba_lrn.algorithm.primitives import fma, real
 
 
 class Parameters(NamedTuple):
     """The scalars of one operator, in the type that it computes in."""
 
-    scale: Any  # a
+    scale: Any  # a, rounded to the computing type
+    scale_rest: Any  # and what that leaves of it
     k: Any
     factor: Any  # 2aβ
     negative_beta: Any  # −β, rounded to the computing type
@@ -30,8 +32,14 @@ def add_square(v, total):
 
 
 def denominator(total, par):
-    """d = k + a·S."""
-    return fma(par.scale, total, par.k)
+    """d = k + a·S for a finite S. Rounding a to one float would cost up to one of the four ulp."""
+    return fma(par.scale, total, fma(par.scale_rest, total, par.k))
+
+
+def denominator_at_extremes(total, par):
+    """The same for any S, with the same bits where it is finite: the rest of a may be 0, and 0·Inf is NaN."""
+    rest = fma(par.scale_rest, total, par.k)
+    return fma(par.scale, total, rest if total < real(math.inf) else par.k)
 
 
 def normalized(x, p):

@@ -24,7 +24,9 @@ from numba_lrn.algorithm.primitives import bits_of, fma, real, real_of
 # The names in the first block are those of float32; float64_constants() has their other values.
 integer = np.int32
 FOURTH_ROOT = np.int32(0x4F5855B6)  # bits of d^(-1/4) ≈ FOURTH_ROOT − bits of d / 4, within 3.3 %
-INFINITE = np.int32(0x7F800000)  # the bits of Inf; those of NaN are above, those of finite positive numbers below
+unsigned = np.uint32
+# The bits of Inf: read as unsigned, those of NaN and of negative numbers are above, those of other numbers below.
+INFINITE = np.uint32(0x7F800000)
 EXTRA_STEPS = 0  # Newton steps of third order after the first
 
 SQRT_HALF = np.int32(0x3F3504F3)
@@ -76,7 +78,8 @@ def float64_constants():
         "integer": np.int64,
         # The same fraction of the exponent field, 1.25·(1023 − 127) exponents further up.
         "FOURTH_ROOT": np.int64(int(FOURTH_ROOT) * 2**29 + 1120 * 2**52),
-        "INFINITE": np.int64(0x7FF0000000000000),
+        "unsigned": np.uint64,
+        "INFINITE": np.uint64(0x7FF0000000000000),
         "EXTRA_STEPS": 1,
     }
 

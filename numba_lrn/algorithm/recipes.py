@@ -3,7 +3,8 @@
 A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
 of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
 An ``emit`` returns the d that it raised to a power, or 1: where that is Inf or NaN, its strip is emitted again with
-``inverse_power`` bound to a function that is right there too, so that the usual one need not look.
+``denominator`` and ``inverse_power`` bound to functions that are right there too, so that the usual ones need not
+look.
 A recipe names its stages; the backends supply the windows.
 """
 
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 
 from numba_lrn.algorithm.formulas import (
     add_square,
-    denominator,
     gradient,
     normalized,
     residual,
@@ -53,9 +53,14 @@ RECIPES = {
 }
 
 
+def denominator(total, par):
+    """d; every backend injects one of algorithm/formulas.py."""
+    raise NotImplementedError("a backend injects the function")
+
+
 def inverse_power(d, par):
     """(d^(-β), d^(-β-1)); every backend injects one of algorithm/power.py."""
-    raise NotImplementedError("a backend injects the power function")
+    raise NotImplementedError("a backend injects the function")
 
 
 def square_term(arrays, buffers, at, slot, total):

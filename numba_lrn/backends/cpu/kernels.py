@@ -32,8 +32,7 @@ class Buffers(NamedTuple):
     total: Any  # window sums
     residual: Any  # what a recipe keeps from one stage to the next
     kept: Any
-    run: Any  # running sums of a row's lanes: since the last restart, and up to it
-    base: Any
+    running: Any  # running sums of a row's lanes, in three parts
     suffix: Any  # suffix sums of one block of rows
     rungs: Any  # sums of 1, 4, 16, … neighbours
     planes: Any  # the two planes of a box
@@ -60,8 +59,7 @@ class Layout(NamedTuple):
     total: int  # sizes of the buffers, in elements
     residual: int
     kept: int
-    run: int
-    base: int
+    running: int
     suffix: int
     rungs: int
     planes: int
@@ -96,19 +94,23 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     return namespace
 
 
-def _terms(variant: Variant, inverse_power: str) -> dict[str, Any]:
-    """The ends of the stages, with the power function that they use."""
+def _terms(variant: Variant, denominator: str, inverse_power: str) -> dict[str, Any]:
+    """The ends of the stages, with the functions that they use."""
     mathematics = _mathematics(variant.power, variant.real)
-    injected = {**mathematics, "inverse_power": mathematics[inverse_power]}
+    injected = {
+        **mathematics,
+        "denominator": mathematics[denominator],
+        "inverse_power": mathematics[inverse_power],
+    }
     return bind((recipes,), compile_inline, injected)
 
 
 def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     """The function that runs one stage over one tile."""
-    terms = _terms(variant, "finite_power")
+    terms = _terms(variant, "denominator", "finite_power")
     injected = {**_mathematics(variant.power, variant.real), "sum_plane": sum_plane}
     injected["emit"] = terms[stage.emit]
-    injected["emit_extremes"] = _terms(variant, "power_at_extremes")[stage.emit]
+    injected["emit_extremes"] = _terms(variant, "denominator_at_extremes", "power_at_extremes")[stage.emit]
     form = "pointwise"
     if stage.add:
         injected["add_term"] = terms[stage.add]
@@ -190,7 +192,9 @@ def _entry(stamp: str) -> Callable:
 def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers):
     """One worker's share of the tiles, with its own part of the workspace."""
     arrays = Arrays(x, g, out)
-    par = Parameters(scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7])
+    par = Parameters(
+        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7], scalars[8]
+    )
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
     tile_outers, tile_rows, tile_lanes, tiles, step, strip = (
         layout[6],
@@ -208,12 +212,11 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
     e5 = e4 + layout[16]
     e6 = e5 + layout[17]
     e7 = e6 + layout[18]
-    e8 = e7 + layout[19]
     buffers = Buffers(
         workspace[e0:e1], workspace[e1:e2], workspace[e2:e3], workspace[e3:e4],
-        workspace[e4:e5], workspace[e5:e6], workspace[e6:e7], workspace[e7:e8],
+        workspace[e4:e5], workspace[e5:e6], workspace[e6:e7],
     )  # fmt: skip
-    axes = layout[20:]
+    axes = layout[19:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):

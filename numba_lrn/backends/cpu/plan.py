@@ -71,7 +71,9 @@ def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
     next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
     with np.errstate(over="ignore"):
-        fields = (scale, k, 2 * scale * beta, -beta, high, -beta - high, at_infinity, next_at_infinity)
+        rounded = float(real(scale))
+        rest = scale - rounded if math.isfinite(rounded) else 0.0
+        fields = (scale, rest, k, 2 * scale * beta, -beta, high, -beta - high, at_infinity, next_at_infinity)
         return np.array(fields, real)
 
 
@@ -146,7 +148,7 @@ def _layout(
     axes: list[int] = []
     positions = np.zeros(1, np.int32)
     strip = STRIP
-    sizes = dict.fromkeys(("total", "residual", "kept", "run", "base", "suffix", "rungs", "planes"), 0)
+    sizes = dict.fromkeys(("total", "residual", "kept", "running", "suffix", "rungs", "planes"), 0)
     sizes["total"] = strip
     if form == "direct":
         tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, bool(kept), workers, in_place)
@@ -160,7 +162,7 @@ def _layout(
         if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
             # Whole blocks, so that a block is summed the same way in every tile.
             tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
-        sizes.update(run=tile_lanes, base=tile_lanes, suffix=n * tile_lanes)
+        sizes.update(running=3 * tile_lanes, suffix=n * tile_lanes)
     elif form == "ladder":
         block = length * inner
         tile_outers = max(1, LADDER_TILE // block)
@@ -210,7 +212,7 @@ def _box(
 ) -> tuple[list[int], dict[str, int]]:
     """The table of the axes of a box, innermost first, and the sizes of the buffers that its passes take."""
     axes: list[int] = []
-    sizes = {"run": PLANE_LANES, "base": PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
+    sizes = {"running": 3 * PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
     for index in range(len(dimensions) - 2, first - 1, -1):
         extent, before, after = dimensions[index]
         if not dimensions[index].windowed:

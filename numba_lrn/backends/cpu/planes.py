@@ -47,7 +47,7 @@ def _dispatcher(form: str, real_name: str):
     )
     entry.__name__ = entry.__qualname__ = name
     plane = np.empty(1, real_name)
-    return compile_entry(entry, (plane,) * 7 + (0,) * 8)
+    return compile_entry(entry, (plane,) * 6 + (0,) * 8)
 
 
 @functools.cache
@@ -60,8 +60,7 @@ class Parts(NamedTuple):
     """The buffers that a pass uses."""
 
     total: Any
-    run: Any
-    base: Any
+    running: Any
     suffix: Any
     rungs: Any
 
@@ -69,18 +68,18 @@ class Parts(NamedTuple):
 def _entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
-    def entry(source, target, total, run, base, suffix, rungs, outers, length, unit, before, after, strip, first, last):
+    def entry(source, target, total, running, suffix, rungs, outers, length, unit, before, after, strip, first, last):
         stamp  # noqa: B018
         space = Space(length, unit, unit, before, after, 0, 0)
-        run_pass(Planes(source, target), Parts(total, run, base, suffix, rungs), space, outers, strip, first, last)
+        run_pass(Planes(source, target), Parts(total, running, suffix, rungs), space, outers, strip, first, last)
 
     return entry
 
 
 @intrinsic
-def _call(typingctx, address, source, target, total, run, base, suffix, rungs, o, n, u, b, a, s, f, e):
+def _call(typingctx, address, source, target, total, running, suffix, rungs, o, n, u, b, a, s, f, e):
     """Call the pass at ``address``."""
-    planes = (source, target, total, run, base, suffix, rungs)
+    planes = (source, target, total, running, suffix, rungs)
     pass_types = planes + (numba_types.int64,) * 8
 
     def codegen(context, builder, signature, arguments):
@@ -99,6 +98,6 @@ def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, le
     before = axis.after if transposed else axis.before
     after = axis.before if transposed else axis.after
     _call(
-        axis.form, source, target, buffers.total, buffers.run, buffers.base, buffers.suffix, buffers.rungs,
+        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.rungs,
         outers, length, unit, before, after, strip, first, last,
     )  # fmt: skip
