@@ -178,17 +178,20 @@ class LocalResponseNorm:
         )
 
     def describe(self) -> str:
-        """The operator in words.
+        """The operator in words, and in the terms of every framework that can express it.
 
-        >>> print(LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0).describe())
+        >>> print(LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0).describe())  # doctest: +ELLIPSIS
         y = x * (2.0 + 2e-05 * S)**-0.75
         S: the sum of x**2 over the window
           axis 1: 5 elements, 2 before and 2 after
+        ...
         """
+        from numba_lrn import conventions  # only here: conventions imports this module
+
         lines = [f"y = x * ({self.k!r} + {self.scale!r} * S)**{-self.beta!r}", "S: the sum of x**2 over the window"]
         for axis, before, after in self._windows():
             lines.append(f"  axis {axis}: {before + after + 1} elements, {before} before and {after} after")
-        return "\n".join(lines)
+        return "\n".join([*lines, conventions.describe(self)])
 
     def _windows(self) -> Iterator[tuple[int, int, int]]:
         """(axis, before, after) of each windowed axis."""
