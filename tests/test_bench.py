@@ -80,6 +80,10 @@ def test_every_output_tells_the_same(result, tmp_path, capsys):
     [
         (["--match", "alexnett"], ["alexnet-norm1", "--list"]),
         (["--match", "("], ["not a regular expression"]),
+        (["--mtach", "alexnet"], ["--mtach", "--match"]),
+        (["compair", "a.json", "b.json"], ["compair", "compare"]),
+        (["compare", "a.json", "b.json", "--fail", "1.1", "--fial-above", "1.1"], ["--fial-above", "--fail-above"]),
+        (["--size", "five"], ["--size", "five"]),
         (["--dtype", "float23"], ["'float23'", "float32"]),
         (["--layout", "nwhc"], ["nchw", "nhwc"]),
         (["--direction", "forwards"], ["forward"]),

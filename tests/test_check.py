@@ -119,7 +119,7 @@ def test_ctrl_c_gives_the_rows_so_far(monkeypatch, capsys):
     assert "interrupted" in out
 
 
-@pytest.mark.parametrize("arguments", [["--against", "tensorflw"], ["--threads", "9999"]])
+@pytest.mark.parametrize("arguments", [["--against", "tensorflw"], ["--threads", "9999"], ["--quikc"]])
 def test_wrong_arguments_get_one_line_and_status_2(arguments, capsys):
     assert main(["check", *arguments]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

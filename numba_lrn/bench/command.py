@@ -18,6 +18,7 @@ from numba_lrn.bench.cases import (
     LAYOUTS,
     BadArgumentError,
     Case,
+    nearest,
     parse_names,
     parse_shape,
     quick,
@@ -82,7 +83,8 @@ def add_bench_parser(subparsers: Any) -> None:
     for option in ("--json", "--csv", "--markdown"):
         output.add_argument(option, metavar="FILE")
     output.add_argument("--plot", metavar="FILE", help="a figure, .png, .svg or .pdf")
-    nested = parser.add_subparsers(metavar="", title="two results side by side")
+    nested = parser.add_subparsers(metavar="compare", dest="compare", title="two results side by side")
+    _name_nearest_option(parser)
     compare = nested.add_parser("compare", help="bench compare A.json B.json: ratios with their uncertainty")
     compare.set_defaults(run=run_compare)
     compare.add_argument("first", type=pathlib.Path)
@@ -91,6 +93,7 @@ def add_bench_parser(subparsers: Any) -> None:
     compare.add_argument(
         "--fail-above", type=float, metavar="RATIO", help="exit with 1 if a ratio is above and its interval clear of 1"
     )
+    _name_nearest_option(compare)
 
 
 def add_check_parser(subparsers: Any) -> None:
@@ -105,6 +108,24 @@ def add_check_parser(subparsers: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="the main kernels only, in about half a minute")
     parser.add_argument("--threads", type=int, help="threads for everyone (default: all)")
     _add_peers(parser)
+    _name_nearest_option(parser)
+
+
+def _name_nearest_option(parser: argparse.ArgumentParser) -> None:
+    """Let the parser name the nearest options for one that it does not know."""
+    parse = parser.parse_known_args
+    known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+    def checked(args: Any = None, namespace: Any = None) -> Any:
+        for argument in args or ():
+            name = argument.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in known):
+                parser.error(f"unknown option {name}{nearest(name, known)}")
+            if name == "compare":  # what follows is for the parser of that command
+                break
+        return parse(args, namespace)
+
+    parser.parse_known_args = checked  # type: ignore[method-assign, assignment]
 
 
 def _add_peers(parser: Any) -> None:
