@@ -125,7 +125,7 @@ def _name_nearest_option(parser: argparse.ArgumentParser) -> None:
                 break
         return parse(args, namespace)
 
-    parser.parse_known_args = checked  # type: ignore[method-assign, assignment]
+    parser.parse_known_args = checked  # type: ignore[method-assign]
 
 
 def _add_peers(parser: Any) -> None:
