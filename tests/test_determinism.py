@@ -7,6 +7,7 @@ import pytest
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.backends.cpu import launch
+from numba_lrn.backends.cpu.kernels import Layout
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, choose_form, make_plan
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
@@ -51,8 +52,8 @@ def test_the_cases_take_the_forms_that_they_name(case):
 def test_the_tiled_cases_have_several_tiles(case):
     op, x = case.operator(), np.empty(case.shape, np.float32)
     assert x.nbytes > SERIAL_BYTES
-    plan = make_plan(dimensions_of(op, x), "backward", op.scale, op.beta, op.k, "float32", 4, 1, False)
-    assert plan.layout[9] > 2
+    plan = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 1, False)
+    assert plan.layout[Layout._fields.index("tiles")] > 2
 
 
 @every_tiled_form

@@ -95,6 +95,22 @@ def test_a_number_that_is_not_one_leaves_no_trace_in_the_next_call(case):
     assert_same_bits(op.backward(g, x), expected[1], op)
 
 
+@every_form
+def test_nan_and_inf_in_place(case):
+    """What is computed twice because of a NaN must not read its own first result."""
+    op = case.operator()
+    x, g = arrays(case)
+    first, last, middle = places(case.shape)
+    x[first], x[last], x[middle] = np.nan, np.inf, -np.inf
+    y, dx = op(x), op.backward(g, x)
+    own = x.copy()
+    assert_same_bits(op(own, out=own), y, op)
+    own = g.copy()
+    assert_same_bits(op.backward(own, x, out=own), dx, op)
+    own = x.copy()
+    assert_same_bits(op.backward(g, own, out=own), dx, op)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_inf_in_every_dtype(dtype):
     op = LocalResponseNorm.from_window(1, 2, 1, 1.0, 0.75, 1.0)
