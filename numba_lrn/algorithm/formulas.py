@@ -42,11 +42,6 @@ def denominator_at_extremes(total, par):
     return fma(par.scale, total, rest if total < real(math.inf) else par.k)
 
 
-def normalized(x, p):
-    """y = x·d^(-β)."""
-    return x * p
-
-
 def residual(g, x, p1):
     """r = g·x·d^(-β-1)."""
     return g * p1 * x

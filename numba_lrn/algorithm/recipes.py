@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from numba_lrn.algorithm.formulas import (
     add_square,
     gradient,
-    normalized,
     residual,
 )
 from numba_lrn.algorithm.primitives import load, real, store
@@ -45,7 +44,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "forward": Recipe((Stage("square_term", "emit_normalized"),)),
     # In place, no output may be written before the last window that needs its input has been read.
-    "forward_in_place": Recipe((Stage("square_term", "keep_power"), Stage("", "emit_kept")), ("kept",)),
+    "forward_in_place": Recipe((Stage("square_term", "keep_normalized"), Stage("", "emit_kept")), ("kept",)),
     "backward": Recipe(
         (Stage("square_term", "keep_residual"), Stage("residual_term", "emit_gradient", transposed=True)),
         ("residual", "kept"),
@@ -63,6 +62,11 @@ def inverse_power(d, par):
     raise NotImplementedError("a backend injects the function")
 
 
+def normalized(x, d, par):
+    """y = x·d^(-β); every backend injects one of algorithm/power.py."""
+    raise NotImplementedError("a backend injects the function")
+
+
 def square_term(arrays, buffers, at, slot, total):
     """W(x²)"""
     return add_square(load(arrays.x, at), total)
@@ -76,22 +80,20 @@ def residual_term(arrays, buffers, at, slot, total):
 def emit_normalized(arrays, buffers, par, at, slot, total):
     """y = x·d^(-β)"""
     d = denominator(total, par)
-    p, _ = inverse_power(d, par)
-    store(arrays.out, at, normalized(load(arrays.x, at), p))
+    store(arrays.out, at, normalized(load(arrays.x, at), d, par))
     return d
 
 
-def keep_power(arrays, buffers, par, at, slot, total):
-    """d^(-β), for later"""
+def keep_normalized(arrays, buffers, par, at, slot, total):
+    """y = x·d^(-β), for later"""
     d = denominator(total, par)
-    p, _ = inverse_power(d, par)
-    store(buffers.kept, slot, p)
+    store(buffers.kept, slot, normalized(load(arrays.x, at), d, par))
     return d
 
 
 def emit_kept(arrays, buffers, par, at, slot, total):
-    """y = x·d^(-β), from the kept power"""
-    store(arrays.out, at, normalized(load(arrays.x, at), load(buffers.kept, slot)))
+    """y, as it was kept"""
+    store(arrays.out, at, load(buffers.kept, slot))
     return real(1.0)
 
 

@@ -91,26 +91,30 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
         injected.update(power.float64_constants())
     namespace = bind((primitives, power, formulas), compile_inline, injected)
     namespace["finite_power"] = namespace[power_name]
+    namespace["finite_times"] = namespace[power.TIMES.get(power_name, "times_power")]
     return namespace
 
 
-def _terms(variant: Variant, denominator: str, inverse_power: str) -> dict[str, Any]:
+def _terms(variant: Variant, denominator: str, inverse_power: str, normalized: str) -> dict[str, Any]:
     """The ends of the stages, with the functions that they use."""
     mathematics = _mathematics(variant.power, variant.real)
     injected = {
         **mathematics,
         "denominator": mathematics[denominator],
         "inverse_power": mathematics[inverse_power],
+        "normalized": mathematics[normalized],
     }
     return bind((recipes,), compile_inline, injected)
 
 
 def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     """The function that runs one stage over one tile."""
-    terms = _terms(variant, "denominator", "finite_power")
+    terms = _terms(variant, "denominator", "finite_power", "finite_times")
     injected = {**_mathematics(variant.power, variant.real), "sum_plane": sum_plane}
     injected["emit"] = terms[stage.emit]
-    injected["emit_extremes"] = _terms(variant, "denominator_at_extremes", "power_at_extremes")[stage.emit]
+    injected["emit_extremes"] = _terms(variant, "denominator_at_extremes", "power_at_extremes", "times_at_extremes")[
+        stage.emit
+    ]
     form = "pointwise"
     if stage.add:
         injected["add_term"] = terms[stage.add]
