@@ -246,8 +246,8 @@ def masked_strip(arrays, buffers, space, start, positions, first, count):
         for j in range(count):
             row = load_integer(positions, first + j)
             t = load(total, j)
-            near = add_term(arrays, buffers, at + offset + j, first + offset + j, t)
-            store(total, j, near if row >= low and row < high else t)
+            here = row >= low and row < high
+            store(total, j, add_term(arrays, buffers, at + offset + j, first + offset + j, t) if here else t)
 
 
 def pointwise(arrays, buffers, par, space, tile, positions, first, last):
