@@ -68,7 +68,7 @@ class LocalResponseNorm:
     _hash: int
 
     def __init__(self, size: Axes, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, axis: Axes = 1) -> None:
-        axes = _integers(axis, "axis")
+        axes = _axes(axis)
         sizes = _integers(size, "size")
         if isinstance(size, tuple) and len(sizes) != len(axes):
             msg = f"size has {len(sizes)} entries for {len(axes)} axes; give one size, or one for each axis"
@@ -79,7 +79,7 @@ class LocalResponseNorm:
             if n < 1:
                 msg = f"size must be at least 1, got {size!r}"
                 raise ValueError(msg)
-        scale = _finite(alpha, "alpha") / math.prod(sizes)
+        scale = _divided(_finite(alpha, "alpha"), math.prod(sizes))
         before = tuple(n // 2 for n in sizes)
         after = tuple((n - 1) // 2 for n in sizes)
         self._set(axes, before, after, scale, _finite(beta, "beta"), _finite(k, "k"))
@@ -103,7 +103,7 @@ class LocalResponseNorm:
         >>> LocalResponseNorm.from_window(-1, 5, 5, 1.0, 0.5, 1.0)  # TensorFlow's defaults
         LocalResponseNorm(axis=-1, before=5, after=5, scale=1.0, beta=0.5, k=1.0)
         """
-        axes = _integers(axis, "axis")
+        axes = _axes(axis)
         sides = []
         for name, side in (("before", before), ("after", after)):
             values = _integers(side, name)
@@ -129,12 +129,6 @@ class LocalResponseNorm:
         beta: float,
         k: float,
     ) -> None:
-        if not axes:
-            msg = "axis is empty; name at least one axis to sum along"
-            raise ValueError(msg)
-        if len(set(axes)) != len(axes):
-            msg = f"axis repeats an axis: {axes}; name each axis once"
-            raise ValueError(msg)
         single = len(axes) == 1
         state = (
             axes[0] if single else axes,
@@ -268,6 +262,18 @@ class LocalResponseNorm:
         return backend_of(x).backward(self, grad_output, x, out)
 
 
+def _axes(axis: Any) -> tuple[int, ...]:
+    """The axes, at least one, none twice."""
+    axes = _integers(axis, "axis")
+    if not axes:
+        msg = "axis is empty; name at least one axis to sum along"
+        raise ValueError(msg)
+    if len(set(axes)) != len(axes):
+        msg = f"axis repeats an axis: {axes}; name each axis once"
+        raise ValueError(msg)
+    return axes
+
+
 def _integers(value: Any, name: str) -> tuple[int, ...]:
     """One integer or a tuple of them, as a tuple of Python ints."""
     values = value if isinstance(value, tuple) else (value,)
@@ -286,9 +292,16 @@ def _integers(value: Any, name: str) -> tuple[int, ...]:
     return tuple(integers)
 
 
+def _divided(alpha: float, elements: int) -> float:
+    """alpha / elements, also for a window that no float can count."""
+    return alpha / elements if elements.bit_length() < 1024 else math.copysign(0.0, alpha)
+
+
 def _finite(value: Any, name: str) -> float:
     """A finite Python float."""
-    if isinstance(value, (bool, str, bytes, complex)) or getattr(value, "ndim", 0) != 0:
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    text = isinstance(value, (bool, str, bytes, bytearray, complex))
+    if text or kind not in "iufV" or getattr(value, "ndim", 0) != 0:
         msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
         raise TypeError(msg)
     try:
@@ -333,9 +346,8 @@ def check_same(array: Any, name: str, x: Any) -> None:
         raise TypeError(msg)
 
 
-def check_out(out: Any, x: Any, writeable: bool) -> None:
-    """Refuse an ``out`` that cannot take the result."""
-    check_same(out, "out", x)
+def check_writeable(writeable: bool) -> None:
+    """Refuse an ``out`` that cannot be written."""
     if not writeable:
         msg = "out is read-only; pass an array that can be written, or leave out away"
         raise ValueError(msg)

@@ -15,8 +15,8 @@ from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 # that the form cuts: outer indices, rows of the axis, lanes.
 TILED = {
     "direct, lanes cut": Case("direct", (3, 5, 20011), 1, 2, 1),
-    "direct, rows cut": Case("direct", (2, 4000, 40), 1, 1, 3),
-    "direct along a long axis": Case("direct", (2, 90001), 1, 3, 2),
+    "direct, rows cut": Case("direct", (2, 12001, 40), 1, 1, 3),
+    "direct along a long axis": Case("direct", (2, 400001), 1, 3, 2),
     "masked, outer indices cut": Case("masked", (997, 21, 5), 1, 2, 4),
     "prefix, lanes cut": Case("prefix", (2, 50, 3001), 1, 12, 7),
     "prefix, rows cut": Case("prefix", (2, 3000, 80), 1, 9, 10),

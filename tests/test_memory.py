@@ -402,11 +402,13 @@ def test_no_temporary_of_full_size_in_place(recipe, case):
 @EVERY_RECIPE
 @pytest.mark.parametrize("shape", [(2**20,), (2**18, 4), (1, 2**13, 128)])
 def test_a_window_over_everything_costs_a_few_arrays(recipe, shape):
-    """size = 10⁹ on an axis that is the whole array: its sums are as large as the array, but not many times that."""
+    """size = 10⁹ on an axis that is the whole array: padded threefold, its terms, two rungs and sums take nine arrays,
+    what backward keeps two more.
+    """
     x = np.ones(shape, np.float32)
     axis = int(np.argmax(shape))
     op, out = LocalResponseNorm(10**9, axis=axis), np.empty_like(x)
-    assert peak(lambda: compute(op, recipe, x, x, out)) <= 6 * x.nbytes + 4 * MIB
+    assert peak(lambda: compute(op, recipe, x, x, out)) <= 11 * x.nbytes + 4 * MIB
 
 
 def test_a_result_is_all_that_stays():

@@ -385,38 +385,33 @@ def padded_terms(arrays, buffers, space, tile, first, last, pitch):
 def climb(rungs, total, size, inner, n):
     """total[j] = the sum of n terms, ``inner`` apart, from j on.
 
-    ``rungs`` holds the terms in its first ``size`` places and has room for a rung a power of four below n. The
-    last places of each rung lack neighbours and are not used by any window.
+    ``rungs`` holds the terms in its first ``size`` places and has room for as many again: a rung is made from the
+    one before, and its share of the total added at once. The last places of each rung lack neighbours and are not
+    used by any window. From the last digit of n up the small sums are added first: 3.4 half-ulps for n = 255
+    against 6.7 from the first digit down.
     """
-    width = 1
-    rung = 0
-    while width * 4 <= n:
-        step = width * inner
-        source = rung * size
-        target = source + size
-        for j in range(size - 3 * step):
-            a = load(rungs, source + j) + load(rungs, source + step + j)
-            b = load(rungs, source + 2 * step + j) + load(rungs, source + 3 * step + j)
-            store(rungs, target + j, a + b)
-        width *= 4
-        rung += 1
-    # The digits of n from the last one up, so that the small sums are added first: 3.4 half-ulps against 6.7 for
-    # n = 255 from the first one down.
     reach = (n - 1) * inner
     clear(total, size)
     offset = n
-    rung = 0
     width = 1
+    source = 0
     left = n
     while left > 0:
         for _ in range(left % 4):
             offset -= width
-            source = rung * size + offset * inner
+            shifted = source + offset * inner
             for j in range(size - reach):
-                store(total, j, load(total, j) + load(rungs, source + j))
+                store(total, j, load(total, j) + load(rungs, shifted + j))
         left //= 4
-        width *= 4
-        rung += 1
+        if left > 0:
+            step = width * inner
+            target = size - source
+            for j in range(size - 3 * step):
+                t = load(rungs, source + j) + load(rungs, source + step + j)
+                u = load(rungs, source + 2 * step + j) + load(rungs, source + 3 * step + j)
+                store(rungs, target + j, t + u)
+            source = target
+            width *= 4
 
 
 def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, first, last):

@@ -3,6 +3,8 @@
 import importlib
 from typing import Any, Protocol
 
+from numba_lrn.backends import forked  # noqa: F401  notes forks from the import of the package on
+
 
 class Backend(Protocol):
     """What a backend module offers."""

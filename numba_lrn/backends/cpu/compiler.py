@@ -57,7 +57,7 @@ def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) 
         try:
             return _compile(function, signature, parallel, cache=True)
         except Exception as error:  # unpickling a damaged entry can raise anything
-            _warn_once(type(error).__name__, str(error))
+            _warn(error)
     return _compile(function, signature, parallel, cache=False)
 
 
@@ -74,11 +74,17 @@ def native_address(dispatcher: Any) -> int:
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
-@functools.cache
-def _warn_once(kind: str, text: str) -> None:
-    warnings.warn(
-        f"numba_lrn could not use its on-disk cache ({kind}: {text}) and compiles in memory; set NUMBA_CACHE_DIR to a "
-        "writable folder, or NUMBA_LRN_CACHE=0 to compile in memory without this warning",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+_warned = False
+
+
+def _warn(error: Exception) -> None:
+    """Once a process."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"numba_lrn could not use its on-disk cache ({type(error).__name__}: {error}) and compiles in memory; set "
+            "NUMBA_CACHE_DIR to a writable folder, or NUMBA_LRN_CACHE=0 to compile in memory without this warning",
+            RuntimeWarning,
+            stacklevel=2,
+        )

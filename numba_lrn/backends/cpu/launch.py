@@ -14,7 +14,7 @@ from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.backends.cpu.kernels import Layout
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, Plan, make_plan
 from numba_lrn.backends.cpu.threads import available_workers
-from numba_lrn.operator import LocalResponseNorm, check_dtype, check_out, check_same
+from numba_lrn.operator import LocalResponseNorm, check_dtype, check_same, check_writeable
 
 # How the kernels see a dtype: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
@@ -84,7 +84,8 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
     if g is not x:
         check_same(g, "grad_output", x)
     if out is not None:
-        check_out(out, x, out.flags.writeable)
+        check_same(out, "out", x)
+        check_writeable(out.flags.writeable)
     x, g = np.asarray(x), g if g is x else np.asarray(g)
     if x.size == 0:
         return np.empty_like(x) if out is None else out
@@ -98,9 +99,10 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
     in_place = False
     target = out
     if target is not None:
-        in_place = _same_memory(target, source) or _same_memory(target, gradient)
-        apart = not (np.may_share_memory(target, source) or np.may_share_memory(target, gradient))
-        if not (in_place or apart) or not _same_order(target, source) or not target.flags.aligned:
+        same = [_same_memory(target, array) for array in (source, gradient)]
+        overlaps = [np.may_share_memory(target, array) for array in (source, gradient)]
+        in_place = any(same)
+        if same != overlaps or not _same_order(target, source) or not target.flags.aligned:
             target, in_place = None, False
     if target is None:
         target = np.empty_like(source)

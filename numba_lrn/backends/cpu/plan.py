@@ -170,8 +170,8 @@ def _layout(
             tile_outers = min(tile_outers, max(1, outers // workers))
         if not in_place and block > 2 * LADDER_TILE:
             tile_rows = min(length, max(8 * n, LADDER_TILE // inner))
-        padded = tile_outers * (tile_rows + 2 * (n - 1)) * inner
-        sizes.update(total=max(strip, padded), rungs=padded * _rungs(n))
+        padded = tile_outers * (min(length, tile_rows + n - 1) + n - 1) * inner
+        sizes.update(total=max(strip, padded), rungs=2 * padded)
     else:
         row = inner // unit
         tile_lanes = _split(unit, -(-row * length * unit // BOX_TILE) if unit >= 2 * ROW else 1, 16)
@@ -226,12 +226,7 @@ def _box(
         if form == "ladder":
             padded = max(1, PLANE_LANES // (length * unit)) * (length + n - 1) * unit
             sizes["total"] = max(sizes["total"], padded)
-            sizes["rungs"] = max(sizes["rungs"], padded * _rungs(n))
+            sizes["rungs"] = max(sizes["rungs"], 2 * padded)
         elif form == "prefix":
             sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
     return axes, sizes
-
-
-def _rungs(n: int) -> int:
-    """How many powers of four there are up to n."""
-    return 1 + int(math.log(n, 4) + 1e-9)

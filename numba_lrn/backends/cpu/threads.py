@@ -5,8 +5,8 @@ execute the same instructions, and a kernel costs one compilation instead of two
 
 What kills processes, and what is done about it:
 
-* A process forked after an OpenMP pool has started, by anyone, dies in its first parallel region. A forked child
-  therefore runs serial, unless the layer is TBB, which survives.
+* A process forked after an OpenMP pool has started, by anyone, dies or hangs in its first parallel region, and one
+  forked while other threads work in TBB inherits a locked mutex. A forked child therefore runs serial.
 * The workqueue layer aborts the process when two threads enter it at once, also when one of them runs the user's
   own parallel code. Under workqueue everything runs serial.
 """
@@ -22,17 +22,7 @@ from numba.extending import intrinsic
 
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.backends.cpu.compiler import compile_entry, sources_stamp
-
-_in_forked_child = False
-
-
-def _note_fork() -> None:
-    global _in_forked_child
-    _in_forked_child = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+from numba_lrn.backends.forked import in_forked_child
 
 
 def parallel_enabled() -> bool:
@@ -44,19 +34,12 @@ def why_serial() -> str | None:
     """Why nothing runs in parallel in this process, or None."""
     if not parallel_enabled():
         return "NUMBA_LRN_PARALLEL=0"
-    if _in_forked_child and not _layer_survives_fork():
-        return "this process was forked, and only the tbb threading layer survives that"
+    if in_forked_child():
+        return "this process was forked, and a pool of threads does not survive that"
     numba.get_num_threads()  # starts the pool, which decides the layer
     if numba.threading_layer() == "workqueue":
         return "the workqueue threading layer aborts when two threads enter it at once"
     return None
-
-
-def _layer_survives_fork() -> bool:
-    try:
-        return numba.threading_layer() == "tbb"
-    except ValueError:  # no pool has been started yet: only a process that asks for tbb will get it
-        return numba.config.THREADING_LAYER == "tbb"
 
 
 @functools.cache
@@ -66,7 +49,7 @@ def _serial_everywhere(forked: bool, enabled: str) -> bool:
 
 def available_workers() -> int:
     """How many threads a large array is shared among."""
-    if _serial_everywhere(_in_forked_child, os.environ.get("NUMBA_LRN_PARALLEL", "1")):
+    if _serial_everywhere(in_forked_child(), os.environ.get("NUMBA_LRN_PARALLEL", "1")):
         return 1
     return numba.get_num_threads()
 
