@@ -121,7 +121,7 @@ def _operator(size: Axes, alpha: float, beta: float, k: float, axis: Axes) -> Lo
     if type(size) is int and type(axis) is int:
         try:
             return _cached_operator(size, alpha, beta, k, axis)
-        except TypeError:  # an argument that cannot be hashed, or a wrong one: the constructor says which
+        except (TypeError, ValueError):  # an argument that cannot be hashed, or a wrong one: the constructor tells
             pass
     return LocalResponseNorm(size, alpha, beta, k, axis=axis)
 

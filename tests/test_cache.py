@@ -126,7 +126,7 @@ def compile_anew(tmp_path, monkeypatch):
     source.write_text("def double(x):\n    return x + x\n")
 
     def compile_once():
-        compiler._warn_once.cache_clear()
+        monkeypatch.setattr(compiler, "_warned", False)
         spec = importlib.util.spec_from_file_location("double", source)
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "double", module)

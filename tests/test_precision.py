@@ -100,8 +100,8 @@ def test_error_is_within_the_table(dtype, beta, form, recipe, record_property):
         compared += np.count_nonzero(bounded(op, recipe, x, g))
     assert compared > 1000
     limit = limit_of(DTYPES[dtype], beta, recipe)
-    record_property("largest error", worst)
-    record_property("elements compared", compared)
+    record_property("largest error", float(worst))
+    record_property("elements compared", int(compared))
     print(f"{dtype:8} beta={beta:<4} {form:6} {recipe:8} {worst:6.3f} of {limit} over {compared} elements")
 
 
@@ -158,5 +158,5 @@ def test_larger_powers_are_measured(recipe, record_property):
         op = LocalResponseNorm(5, 1.0, beta, 1.0)
         got = op(x) if recipe == "forward" else op.backward(g, x)
         error = assert_accurate(op, recipe, got, x, g, limit=8 + 2 * abs(beta))
-        record_property(f"beta={beta}", error)
+        record_property(f"beta={beta}", float(error))
         print(f"float32 beta={beta} {recipe}: {error:.3f} ulp")
