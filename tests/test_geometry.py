@@ -159,7 +159,7 @@ def tiles_of(plan, worker, workers):
 
     namespace = {**vars(kernels), "run_tile": run_tile, "Parameters": lambda *scalars: scalars}
     empty = np.empty(0, np.float32)
-    run_worker = rebind(kernels._run_worker, namespace)
+    run_worker = rebind(kernels._run_worker, namespace, "run_worker")
     run_worker(empty, empty, empty, empty, plan.positions, plan.scalars, plan.layout, worker, workers)
     return found
 

@@ -12,9 +12,13 @@ from typing import Any
 
 
 def bind(
-    modules: tuple[types.ModuleType, ...], compiler: Callable[[Callable], Any], injected: Mapping[str, Any]
+    modules: tuple[types.ModuleType, ...], compiler: Callable[[Callable], Any], injected: Mapping[str, Any], tag: str
 ) -> dict[str, Any]:
     """The functions of ``modules``, compiled in one namespace, in which ``injected`` replaces what it names.
+
+    ``tag`` tells this namespace from every other, also in other processes: it becomes part of the functions' names,
+    and so of their symbols. Machine code from the disk cache that held two functions of one name, bound to different
+    things, would otherwise be linked to whichever was loaded first.
 
     A function is compiled once per namespace and only when it is called from a compiled one, so binding a
     whole module costs microseconds.
@@ -27,17 +31,15 @@ def bind(
     for module in modules:
         for name, value in vars(module).items():
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__ and name not in injected:
-                namespace[name] = compiler(rebind(value, namespace))
+                namespace[name] = compiler(rebind(value, namespace, f"{name}__{tag}"))
     return namespace
 
 
-def rebind(function: Callable, namespace: dict[str, Any]) -> Any:
-    """A copy of ``function`` whose globals are ``namespace``."""
+def rebind(function: Callable, namespace: dict[str, Any], name: str) -> Any:
+    """A copy of ``function`` whose globals are ``namespace``, under another name."""
     assert isinstance(function, types.FunctionType)
-    copy = types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__qualname__ = function.__qualname__
+    copy = types.FunctionType(function.__code__, namespace, name, function.__defaults__, function.__closure__)
+    copy.__qualname__ = name
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
     return copy

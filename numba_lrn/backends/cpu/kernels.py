@@ -89,7 +89,7 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     injected["real"] = getattr(np, real_name)
     if real_name == "float64":
         injected.update(power.float64_constants())
-    namespace = bind((primitives, power, formulas), compile_inline, injected)
+    namespace = bind((primitives, power, formulas), compile_inline, injected, f"{power_name}_{real_name}")
     namespace["finite_power"] = namespace[power_name]
     namespace["finite_times"] = namespace[power.TIMES.get(power_name, "times_power")]
     return namespace
@@ -104,7 +104,7 @@ def _terms(variant: Variant, denominator: str, inverse_power: str, normalized: s
         "inverse_power": mathematics[inverse_power],
         "normalized": mathematics[normalized],
     }
-    return bind((recipes,), compile_inline, injected)
+    return bind((recipes,), compile_inline, injected, f"{variant.power}_{variant.real}_{denominator}")
 
 
 def _stage(variant: Variant, stage: recipes.Stage) -> Any:
@@ -119,11 +119,12 @@ def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     if stage.add:
         injected["add_term"] = terms[stage.add]
         form = variant.form
-    return bind((window,), _compile_window, injected)[form]
+    tag = f"{variant.name}_{stage.emit}_{sources_stamp()[:8]}"
+    return bind((window,), _compile_window, injected, tag)[form]
 
 
 def _compile_window(function: Callable) -> Any:
-    return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)
+    return compile_loop(function) if function.__name__.partition("__")[0] in window.LOOPS else compile_inline(function)
 
 
 class Kernel:
@@ -175,11 +176,9 @@ def entry_function(variant: Variant) -> Callable:
         "second_stage": stages[-1],
     }
     run = _run_one_stage if len(stages) == 1 else _run_two_stages
-    namespace["run_tile"] = compile_inline(rebind(run, namespace))
-    namespace["run_worker"] = compile_inline(rebind(_run_worker, namespace))
-    entry = rebind(_entry(f"{variant.name} {sources_stamp()}"), namespace)
-    entry.__name__ = entry.__qualname__ = variant.name
-    return entry
+    namespace["run_tile"] = compile_inline(rebind(run, namespace, "run_tile"))
+    namespace["run_worker"] = compile_inline(rebind(_run_worker, namespace, "run_worker"))
+    return rebind(_entry(f"{variant.name} {sources_stamp()}"), namespace, variant.name)
 
 
 def _entry(stamp: str) -> Callable:

@@ -33,19 +33,23 @@ def _dispatcher(form: str, real_name: str):
     injected["real"] = getattr(np, real_name)
     if real_name == "float64":
         injected.update(power.float64_constants())
-    ends = {name: compile_inline(rebind(getattr(window, name), injected)) for name in ("plane_term", "emit_plane")}
+    ends = {
+        name: compile_inline(rebind(getattr(window, name), injected, name)) for name in ("plane_term", "emit_plane")
+    }
     injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], emit_extremes=ends["emit_plane"])
 
     def compile_window(function: Callable) -> Any:
-        return compile_loop(function) if function.__name__ in window.LOOPS else compile_inline(function)
+        return (
+            compile_loop(function) if function.__name__.partition("__")[0] in window.LOOPS else compile_inline(function)
+        )
 
-    namespace = bind((primitives, window), compile_window, injected)
     name = f"plane_{form}_{real_name}"
+    namespace = bind((primitives, window), compile_window, injected, f"{name}_{sources_stamp()[:8]}")
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),
         {"run_pass": namespace[f"plane_{form}"], "Planes": Planes, "Space": Space, "Parts": Parts},
+        name,
     )
-    entry.__name__ = entry.__qualname__ = name
     plane = np.empty(1, real_name)
     return compile_entry(entry, (plane,) * 6 + (0,) * 8)
 

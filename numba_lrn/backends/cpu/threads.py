@@ -100,7 +100,6 @@ class ParallelLoop:
         if self._dispatcher is None:
             function = _parallel_entry(f"{self._name} {sources_stamp()}")
             namespace = {"numba": numba, "numba_types": numba_types, "call_kernel": call_kernel}
-            function = rebind(function, namespace)
-            function.__name__ = function.__qualname__ = self._name
+            function = rebind(function, namespace, self._name)
             self._dispatcher = compile_entry(function, (address, *arguments), parallel=True)
         self._dispatcher(address, *arguments)
