@@ -57,7 +57,7 @@ def test_second_process_compiles_nothing_until_a_file_changes(tree, tmp_path):
     assert value == pytest.approx(2 / 3)
     assert log.count("data loaded") == 2
     assert "saved" not in log
-    edit(tree / "algorithm" / "formulas.py", "    return x * p\n", "    return x * p + x\n")
+    edit(tree / "algorithm" / "power.py", "    return x / d\n", "    return x / d + x\n")
     value, log, _ = call(tree, cache)
     assert value == pytest.approx(2 / 3 + 2)
     assert "data loaded" not in log
