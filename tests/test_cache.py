@@ -57,7 +57,8 @@ def test_second_process_compiles_nothing_until_a_file_changes(tree, tmp_path):
     assert value == pytest.approx(2 / 3)
     assert log.count("data loaded") == 2
     assert "saved" not in log
-    edit(tree / "algorithm" / "power.py", "    return x / d\n", "    return x / d + x\n")
+    written = "normalized(load(arrays.x, at), d, par))\n    return d\n\n\ndef keep_normalized"
+    edit(tree / "algorithm" / "recipes.py", written, written.replace("par))", "par) + load(arrays.x, at))"))
     value, log, _ = call(tree, cache)
     assert value == pytest.approx(2 / 3 + 2)
     assert "data loaded" not in log
