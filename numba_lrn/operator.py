@@ -5,7 +5,7 @@ import operator as _operator
 from collections.abc import Iterator
 from typing import Any
 
-from numba_lrn.backends.selector import backend_of
+from numba_lrn.backends.selector import backend_of, full_name
 
 Axes = int | tuple[int, ...]
 DTYPES = "float16, bfloat16 (ml_dtypes), float32 and float64"
@@ -335,8 +335,9 @@ def check_dtype(dtype: Any, name: str) -> None:
 
 def check_same(array: Any, name: str, x: Any) -> None:
     """Refuse an array that does not match ``x`` in kind, shape and dtype."""
-    if backend_of(array) is not backend_of(x):
-        msg = f"{name} is a {type(array).__name__} and x a {type(x).__name__}; both must be of one kind on one device"
+    if backend_of(array, name) is not backend_of(x):
+        kinds = f"{name} is a {full_name(type(array))} and x a {full_name(type(x))}"
+        msg = f"{kinds}; both must be of one kind on one device"
         raise TypeError(msg)
     if array.shape != x.shape:
         msg = f"{name} has shape {array.shape} and x {x.shape}; both must be the same"
