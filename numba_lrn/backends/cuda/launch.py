@@ -177,8 +177,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> An
     target = None
     if out is not None:
         target = _checked(out, "out", x, source)
-        shared = any(stride == 0 and extent > 1 for stride, extent in zip(target.strides, target.shape, strict=True))
-        check_writeable(target.writeable and not shared)
+        check_writeable(target.writeable and not _is_broadcast(target))
     if source.size == 0:
         return kind.empty_like(x, "x") if out is None else out
     here = driver.current_device() == source.device
@@ -301,6 +300,13 @@ def _lies(view: View, strides: tuple[int, ...]) -> bool:
 def _same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether strides are the same; that of an axis of one element says nothing."""
     return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
+
+
+def _is_broadcast(view: View) -> bool:
+    """Whether elements share memory; NumPy makes such views read-only, CuPy does not tell."""
+    return view.size > 0 and any(
+        stride == 0 and extent > 1 for stride, extent in zip(view.strides, view.shape, strict=True)
+    )
 
 
 def _overlap(view: View, other: View) -> bool:

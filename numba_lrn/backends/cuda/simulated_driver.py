@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_lrn.backends.cuda.toolkit import Properties, properties
+from numba_lrn.backends.cuda.toolkit import Properties, cuda, properties
+
+# What the simulator passes to a kernel as it is. NumPy arrays it copies in and out, so that none would overlap.
+DeviceArray = type(cuda.device_array(0))
 
 
 def device(ordinal: int) -> Properties:
@@ -58,7 +61,7 @@ def prepare(maker: Any, launch: Any, memory: tuple, ordinal: int) -> Callable[..
     kernel = maker.build(launch.variant)
 
     def run(stream: Any, *pointers: int) -> None:
-        arrays = [array_at(pointer, *what) for pointer, what in zip(pointers, memory, strict=True)]
+        arrays = [DeviceArray(array_at(pointer, *what)) for pointer, what in zip(pointers, memory, strict=True)]
         kernel[launch.grid, launch.block, stream, launch.shared_bytes](*arrays, *launch.scalars)
 
     return run
