@@ -7,7 +7,9 @@
 | others with ``__cuda_array_interface__`` | the one their interface names, else the default stream | only in ``out`` |
 """
 
+import importlib
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,10 +18,9 @@ from numba_lrn.algorithm.geometry import dense_order
 from numba_lrn.backends.cuda import toolkit
 from numba_lrn.backends.selector import full_name
 
-if toolkit.SIMULATED:
-    from numba_lrn.backends.cuda import simulated_driver as driver
-else:
-    from numba_lrn.backends.cuda import driver  # type: ignore[no-redef]
+driver: Any = importlib.import_module(
+    "numba_lrn.backends.cuda." + ("simulated_driver" if toolkit.SIMULATED else "driver")
+)
 
 
 class View(NamedTuple):
@@ -157,7 +158,7 @@ class ForeignArrays:
         return driver.allocate(nbytes, device, stream)
 
 
-_KINDS = {
+_KINDS: dict[tuple[str, str], Callable[[], Kind]] = {
     ("cupy", "ndarray"): CupyArrays,
     ("numba", "DeviceNDArray"): NumbaArrays,
     ("numba", "FakeCUDAArray"): SimulatedArrays,

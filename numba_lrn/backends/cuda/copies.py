@@ -52,7 +52,24 @@ class Axis(NamedTuple):
     source: int
 
 
-def copy_words(target, source, target_start, source_start, n0, n1, n2, n3, t0, t1, t2, t3, s0, s1, s2, s3):
+def copy_words(
+    target: Any,
+    source: Any,
+    target_start: int,
+    source_start: int,
+    n0: int,
+    n1: int,
+    n2: int,
+    n3: int,
+    t0: int,
+    t1: int,
+    t2: int,
+    t3: int,
+    s0: int,
+    s1: int,
+    s2: int,
+    s3: int,
+) -> None:
     """Copy four axes; the innermost along the threads, the others by rows."""
     row = cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y
     while row < n0 * n1 * n2:
