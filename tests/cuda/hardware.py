@@ -56,6 +56,40 @@ def host_cupy(monkeypatch):
     monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda device=-1: SimpleNamespace(ptr=0))
 
 
+def no_card(monkeypatch):
+    """A driver that does nothing at once: for what the host does before it, measured and looked at without a card."""
+    from numba_lrn.backends.cuda import driver
+
+    card = SimpleNamespace(loaded=[], launched=[])
+
+    class Code:
+        def __init__(self, code):
+            card.loaded.append(code)
+
+        def get_kernel(self, name):
+            return SimpleNamespace(name=name)
+
+    core = SimpleNamespace(
+        ObjectCode=SimpleNamespace(from_cubin=Code),
+        LaunchConfig=lambda **fields: SimpleNamespace(**fields),
+        Stream=SimpleNamespace(from_handle=lambda handle: handle),
+        launch=lambda stream, config, kernel, *arguments: card.launched.append((stream, config, kernel, arguments)),
+    )
+    monkeypatch.setattr(driver, "core", core)
+    monkeypatch.setattr(driver, "device", lambda ordinal: toolkit.Properties("no card", (9, 0), 132))
+    monkeypatch.setattr(driver, "current_device", lambda: 0)
+    forget_cards()
+    return card
+
+
+def forget_cards():
+    """Keep nothing of a card that is not there any more."""
+    from numba_lrn.backends.cuda import driver, launch
+
+    for cached in (driver._loaded_kernel, driver.stream, launch._route, launch._moves):
+        cached.cache_clear()
+
+
 class Memory:
     """A copy of a NumPy array's memory on the device."""
 

@@ -8,6 +8,7 @@ import pytest
 from numba_lrn import LocalResponseNorm
 from numba_lrn.backends.cuda import launch
 from tests.cuda import toy
+from tests.cuda.hardware import Foreign, Hardware, Memory
 from tests.support import DTYPES, ORDERS, in_order
 
 OP = LocalResponseNorm(3)
@@ -215,3 +216,20 @@ def test_copies_of_other_dtypes(device, dtype):
     out = device.empty(SHAPE, x.dtype)
     COPYING(device.put(x), out)
     assert device.get(out).tobytes() == np.ascontiguousarray(x).tobytes()
+
+
+def test_broadcast_inputs(device):
+    x = np.broadcast_to(np.arange(4, dtype=np.float32), SHAPE)
+    out = device.empty(SHAPE, "f4")
+    COPYING(device.put(x), out)
+    np.testing.assert_array_equal(device.get(out), x)
+
+
+def test_four_bytes_need_no_dtype():
+    """Only two bytes could be one half type or the other."""
+    values = numbers(16, SHAPE)
+    memories = Memory(values), Memory(np.zeros_like(values))
+    x, out = (Foreign(SHAPE, None, "f4", memory.address, memory) for memory in memories)
+    del x.dtype
+    COPYING(x, out)
+    np.testing.assert_array_equal(Hardware("foreign").get(out), values)

@@ -46,6 +46,8 @@ class View(NamedTuple):
 class Kind(Protocol):
     """A kind of array."""
 
+    makes_results: bool  # whether a call without ``out`` is possible
+
     def view(self, array: Any, name: str) -> View:
         """Where the array lies; an error calls it ``name``."""
 
@@ -61,6 +63,8 @@ class Kind(Protocol):
 
 class CupyArrays:
     """CuPy arrays. The memory pool gives memory out again on the same stream only: after the work that used it."""
+
+    makes_results = True
 
     def __init__(self) -> None:
         self._cupy = sys.modules["cupy"]
@@ -87,6 +91,8 @@ class CupyArrays:
 
 class NumbaArrays:
     """Numba device arrays."""
+
+    makes_results = True
 
     def view(self, array: Any, name: str) -> View:
         """Numba's arrays know their context, and the stream that ``bind`` or their making gave them."""
@@ -123,6 +129,8 @@ class SimulatedArrays(NumbaArrays):
 
 class ForeignArrays:
     """Any other array with ``__cuda_array_interface__``."""
+
+    makes_results = False
 
     def view(self, array: Any, name: str) -> View:
         """As the interface tells, but for the dtype: bfloat16 has no typestr of its own."""

@@ -51,36 +51,34 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     """The usual case, arrays alike on the current device; the others go on to _prepare."""
     kind = kind_of(x)
     source = kind.view(x, "x")
-    gradient = source if g is x else _beside(source, g)
-    target = None if out is None else _beside(source, out)
-    if gradient is None or (target is None) is not (out is None) or source.device != driver.current_device():
+    gradient = source if g is x else _beside(source, g, "grad_output")
+    target = _beside(source, out, "out") if out is not None else source if kind.makes_results else None
+    if gradient is None or target is None or source.device != driver.current_device():
         return _prepare(op, recipe, x, g, out)
-    low_bits = (source.pointer | gradient.pointer | (target.pointer if target else 0)) % VECTOR_BYTES
+    low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
     route = _route(op, recipe, source.shape, source.strides, source.dtype, source.device, low_bits)
-    if route is None or (target and not _may_write(target, source, gradient, route)):
+    if route is None or (out is not None and not _may_write(target, source, gradient, route)):
         return _prepare(op, recipe, x, g, out)
     handle = kind.current_stream(source.device) if source.stream is None else source.stream
     stream = driver.stream(source.device, handle)
-    if target is None:
+    if out is None:
         out = kind.empty_like(x, "x")
         target = kind.view(out, "out")
     _launch(route, kind, source.device, stream, source.pointer, gradient.pointer, target.pointer)
     return out
 
 
-def _beside(source: View, array: Any) -> View | None:
+def _beside(source: View, array: Any, name: str) -> View | None:
     """Where an array lies that lies as ``source`` does and belongs in the same stream; None for others."""
     kind = known(array)
     if kind is None:
         return None
-    view = kind.view(array, "")
-    return view if view[:5] == source[:5] else None
+    view = kind.view(array, name)
+    return view if view[:5] == source[:5] and (view.writeable or name != "out") else None
 
 
 def _may_write(target: View, source: View, gradient: View, route: Route) -> bool:
     """Whether dense arrays of one size are apart from the target, or it is one of them and that is provided for."""
-    if not target.writeable:
-        return False
     for read in (source, gradient):
         distance = abs(target.pointer - read.pointer)
         if distance < route.nbytes and (distance or not route.in_place):
