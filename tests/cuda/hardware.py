@@ -1,5 +1,6 @@
 """Arrays on a device for the tests: on a GPU, or, for the simulator, real CuPy and Numba arrays in host memory."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,7 @@ def no_card(monkeypatch):
     monkeypatch.setattr(driver, "core", core)
     monkeypatch.setattr(driver, "device", lambda ordinal: toolkit.Properties("no card", (9, 0), 132))
     monkeypatch.setattr(driver, "current_device", lambda: 0)
+    monkeypatch.setattr(driver, "on_device", lambda ordinal: contextlib.nullcontext())
     forget_cards()
     return card
 

@@ -24,9 +24,18 @@ def device(ordinal: int) -> Properties:
     return properties(ordinal)
 
 
+def version() -> str:
+    """The newest CUDA version that the installed driver knows."""
+    error, number = driver.cuDriverGetVersion()
+    return "unknown" if error else f"{number // 1000}.{number % 1000 // 10}"
+
+
 def current_device() -> int | None:
-    """The device of this thread's current context; None where it has none yet."""
-    error, found = driver.cuCtxGetDevice()
+    """The device of this thread's current context; None where it has none yet, or there is no driver."""
+    try:
+        error, found = driver.cuCtxGetDevice()
+    except RuntimeError:  # the driver's library is not there, which ``device`` tells in more words
+        return None
     return None if error else int(found)
 
 

@@ -22,6 +22,11 @@ def device(ordinal: int) -> Properties:
     return properties(ordinal)
 
 
+def version() -> str:
+    """There is no driver."""
+    return "none, Numba's simulator stands in for it"
+
+
 def current_device() -> int:
     """There is one device."""
     return 0
