@@ -95,7 +95,7 @@ def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
     if is_simulator():
         from numba_lrn.backends.cuda import simulation as device
 
-        names = {}
+        names = {"math": device.ieee_math}
     else:
         from numba_lrn.backends.cuda import primitives as device  # type: ignore[no-redef]
 

@@ -260,7 +260,7 @@ class _Planner:
         # A chunk reads up to 2(n − 1) rows that its neighbours read too, and one of the prefix form begins at a
         # multiple of n.
         unit = axis.n if variant.form.startswith("prefix") else 2 * axis.n
-        chunks = min(-(-wanted // threads), max(1, axis.length // unit), MAX_CHUNKS)
+        chunks = max(1, min(-(-wanted // threads), axis.length // unit, MAX_CHUNKS))
         chunk = -(-axis.length // chunks)
         if variant.form.startswith("prefix"):
             chunk = -(-chunk // axis.n) * axis.n

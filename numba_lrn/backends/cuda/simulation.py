@@ -3,9 +3,16 @@
 Global memory is a NumPy array there, half types as the integers that hold their bits.
 """
 
+import math
 from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
 
 from numba_lrn.algorithm.primitives import load, store
+
+# The module math of a card, where roots and divisions by zero raise nothing.
+ieee_math = SimpleNamespace(inf=math.inf, sqrt=np.sqrt, log=np.log, pow=np.power)
 
 
 def make_load_lanes(lanes: int) -> Callable:
