@@ -3,9 +3,9 @@
 Every power function takes ``d`` and the scalars ``par`` (:class:`numba_lrn.algorithm.formulas.Parameters`) and
 returns the triple (p, s, q): p = d^(-β), and s·q = d^(-β-1) in two factors, of which a formula multiplies each with
 something else first. d^(-7/4) itself leaves the range of float32 from d ≈ 1e21 on, x ≈ 3e10, where the gradient
-still is an ordinary number. Usually s = p and q = 1/d. A caller that drops one does not pay for it. The *plain* forms want d normal
-and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded* forms take any d and
-answer as IEEE ``pow`` does.
+still is an ordinary number. Usually s = p and q = 1/d. A caller that drops one does not pay for it. The *plain*
+forms want d normal and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded*
+forms take any d and answer as IEEE ``pow`` does.
 
 β = 1/4, 1/2, 3/4 come from t ≈ d^(-1/4): an estimate from the exponent bits, one Newton step of fourth order, and
 the last step taken on the power itself. Nanoseconds an element on a Xeon (Emerald Rapids, 256-bit vectors) for
