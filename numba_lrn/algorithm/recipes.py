@@ -251,7 +251,7 @@ def shares(arrays, buffers, par, at, slot, total):
     """What an element adds to each of the sums: r, r·S and g·d^(-β)·x·ln d"""
     r = load(buffers.residual, slot)
     squares = load(buffers.squares, slot)
-    d = denominator(total, par)
+    d = denominator(squares, par)
     log_d = log_denominator(logarithm(d), d, rounded_off(squares, d, par))
     return r, scale_share(r, squares), beta_share(load(arrays.x, at), load(buffers.kept, slot), log_d)
 
