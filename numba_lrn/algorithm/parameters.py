@@ -24,7 +24,10 @@ def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     with np.errstate(over="ignore"):
         rounded = float(real(scale))
         rest = scale - rounded if math.isfinite(rounded) else 0.0
-        fields = (scale, rest, k, 2 * scale * beta, -beta, high, -beta - high, at_infinity, next_at_infinity)
+        fields = (
+            scale, rest, k, 2 * scale * beta, -beta, high, -beta - high,
+            at_infinity, next_at_infinity, 2 * scale * (beta + 1),
+        )  # fmt: skip
         return np.array(fields, real)
 
 

@@ -32,6 +32,7 @@ BOX_TILE = 128 * 1024
 PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
+SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
 
 
 class Plan(NamedTuple):
@@ -44,6 +45,11 @@ class Plan(NamedTuple):
     scalars: NDArray
     workspace: int  # elements a worker
     workers: int
+
+    @property
+    def tiles(self) -> int:
+        """Into how many parts the array is cut."""
+        return int(self.layout[Layout._fields.index("tiles")])
 
 
 def power_function(beta: float, scale: float, k: float, real: Any) -> str:
@@ -93,7 +99,9 @@ def make_plan(
     form = choose_form(dimensions)
     nbytes = math.prod(dimension.extent for dimension in dimensions) * dtype.itemsize
     workers = threads if nbytes >= SERIAL_BYTES else 1
-    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, workers, in_place)
+    # Sums are added tile by tile: their tiles must not depend on the number of threads.
+    parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
+    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
     workers = min(workers, layout.tiles)
     power = power_function(op.beta, op.scale, op.k, real)
     variant = Variant(recipe, form, power, dtype.name, real.__name__)
@@ -129,7 +137,7 @@ def _layout(
     axes: list[int] = []
     positions = np.zeros(1, np.int32)
     strip = STRIP
-    sizes = dict.fromkeys(("total", "residual", "kept", "running", "suffix", "rungs", "planes"), 0)
+    sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes["total"] = strip
     if form == "direct":
         tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, bool(kept), workers, in_place)
@@ -165,7 +173,7 @@ def _layout(
     held = tile_outers * min(length, tile_rows + n - 1) * (inner // unit) * tile_lanes
     sizes.update((name, held) for name in kept)
     tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
-    turns = form == "direct" and not in_place
+    turns = form == "direct" and kept and not in_place
     step = max(1, TURN // tile_lanes) if turns else length
     layout = Layout(
         outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, **sizes

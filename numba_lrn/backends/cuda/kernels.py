@@ -15,7 +15,7 @@ import numpy as np
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import Arrays
-from numba_lrn.backends.cuda import columns, entry, last, prefix, walk
+from numba_lrn.backends.cuda.forms import columns, entry, last, prefix, walk
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
     compile_ptx,
@@ -71,7 +71,9 @@ class Variant(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether it is a whole operation, from the caller's arrays to the caller's array."""
-        return self.source == "array" and END[self.stages[-1][1]].target == "array" and not self.form.startswith("prefix")
+        return (
+            self.source == "array" and END[self.stages[-1][1]].target == "array" and not self.form.startswith("prefix")
+        )
 
 
 class End(NamedTuple):
@@ -182,7 +184,9 @@ def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> 
     namespace.update(module.constants(variant))
     for helper in module.HELPERS:
         namespace[helper] = device_function(rebind(getattr(module, helper), namespace, helper))
-    namespace["run"] = device_function(rebind(getattr(module, variant.form.removesuffix("_scratch")), namespace, variant.form))
+    namespace["run"] = device_function(
+        rebind(getattr(module, variant.form.removesuffix("_scratch")), namespace, variant.form)
+    )
     return rebind(entry.whole if variant.whole else entry.stage, namespace, name_of(variant))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import last
+from numba_lrn.backends.cuda.forms import last
 from numba_lrn.backends.cuda.kernels import END, REALS, Variant
 from numba_lrn.operator import LocalResponseNorm
 
@@ -40,8 +40,9 @@ SMALL_BLOCK = 32
 THREADS = 1024  # a multiprocessor: below it, the axis is cut into chunks
 SHARED_BYTES = 48 * 1024
 MAX_CHUNKS = 65535
-# Where d lies within 2^±40, and for bfloat16 everywhere, the approximate exponential is exact enough for a half type.
-ROUGH_RANGE = 2.0**40
+# Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
+# bfloat16 it is everywhere.
+ROUGH_RANGE = 2.0**20
 LARGEST_FLOAT16 = 65504.0
 
 
@@ -183,7 +184,16 @@ class _Planner:
         form = ("last" if axis.inner == 1 else "walk") + ("_twice" if twice else "")
         lanes, adjacent = self._lanes(axis, form)
         variant = Variant(
-            form, stages, "array", self.power, self.dtype.name, lanes, adjacent, self._steps(form), axis.before, axis.after
+            form,
+            stages,
+            "array",
+            self.power,
+            self.dtype.name,
+            lanes,
+            adjacent,
+            self._steps(form),
+            axis.before,
+            axis.after,
         )
         grid, block, chunk = self._grid(axis, variant)
         integers = self._integers(axis, chunk)
@@ -198,8 +208,9 @@ class _Planner:
         power = self.power if end in ("emit_normalized", "keep_residual") else ""
         lanes, adjacent = self._lanes(axis, form)
         before, after = (0, 0) if form == "prefix" else (axis.before, axis.after)
-        steps = GROUP if form == "prefix" else STEPS
-        variant = Variant(form, ((term, end),), kind, power, self.dtype.name, lanes, adjacent, steps, before, after)
+        variant = Variant(
+            form, ((term, end),), kind, power, self.dtype.name, lanes, adjacent, self._steps(form), before, after
+        )
         grid, block, chunk = self._grid(axis, variant)
         shared, scratch = 0, target
         if form == "prefix":
@@ -242,6 +253,11 @@ class _Planner:
         return (SPREAD_LANES if axis.outer * axis.inner > SPREAD_LANES * BLOCK else 1), False
 
     def _steps(self, form: str) -> int:
+        """Rows that are loaded at a time."""
+        if form.startswith("last"):
+            return 1
+        if form == "prefix":
+            return GROUP
         return 2 * STEPS if form == "walk" and self.dtype.itemsize == 4 else STEPS
 
     def _grid(
