@@ -118,6 +118,15 @@ def test_out_whose_elements_share_memory(device):
         OP(ones(device), device.put(out))
 
 
+@pytest.mark.parametrize("method", ["jvp", "backward_parameters", "backward_all", "double_backward"])
+def test_methods_without_a_kernel(device, method):
+    x = ones(device)
+    arguments = (x,) * (3 if method == "double_backward" else 2)
+    text = f"{method} has no CUDA kernel; copy the arrays to the host and call it there"
+    with refused(NotImplementedError, text):
+        getattr(OP, method)(*arguments)
+
+
 # What only a bare array interface can get wrong.
 
 

@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -46,6 +46,31 @@ def forward(op: LocalResponseNorm, x: Any, out: Any = None) -> Any:
 def backward(op: LocalResponseNorm, grad_output: Any, x: Any, out: Any = None) -> Any:
     """dx of ``op`` for arrays on a CUDA device."""
     return _run(op, "backward", x, grad_output, out)
+
+
+def jvp(op: LocalResponseNorm, x: Any, tangent: Any, out: Any = None) -> Any:
+    """Not on a CUDA device."""
+    _refuse("jvp")
+
+
+def backward_parameters(op: LocalResponseNorm, grad_output: Any, x: Any) -> Any:
+    """Not on a CUDA device."""
+    _refuse("backward_parameters")
+
+
+def backward_all(op: LocalResponseNorm, grad_output: Any, x: Any) -> Any:
+    """Not on a CUDA device."""
+    _refuse("backward_all")
+
+
+def double_backward(op: LocalResponseNorm, grad_output: Any, x: Any, cotangent: Any) -> Any:
+    """Not on a CUDA device."""
+    _refuse("double_backward")
+
+
+def _refuse(method: str) -> NoReturn:
+    msg = f"{method} has no CUDA kernel; copy the arrays to the host and call it there"
+    raise NotImplementedError(msg)
 
 
 def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
