@@ -121,7 +121,7 @@ def test_nan_and_inf_stay_in_their_windows(name, bad, recipe):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("name", ["across channels", "odd planes", "window beyond the axis"])
 def test_in_place(name, dtype):
-    shape, order, axis, before, after, *_ = CASES[name]
+    shape, _, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
     for recipe, into in (("forward", "x"), ("backward", "x"), ("backward", "g")):
         x, g = arrays(shape, dtype, recipe)
@@ -133,7 +133,7 @@ def test_in_place(name, dtype):
 @pytest.mark.parametrize("into", ["x", "g"])
 @pytest.mark.parametrize("name", ["large window", "box"])
 def test_in_place_of_several_launches(name, into):
-    shape, order, axis, before, after, *_ = CASES[name]
+    shape, _, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
     x, g = arrays(shape, "float32", "backward")
     expected, _ = run(op, "backward", x, g)

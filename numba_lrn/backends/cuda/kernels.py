@@ -94,15 +94,17 @@ END = {
 
 def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
     """What the card or the simulator provides."""
+    device: Any
+    names: dict[str, Any]
     if is_simulator():
         from numba_lrn.backends.cuda import simulation as device
 
         names = {"math": device.ieee_math}
     else:
-        from numba_lrn.backends.cuda import primitives as device  # type: ignore[no-redef]
+        from numba_lrn.backends.cuda import primitives as device
 
         names = {name: getattr(device, name) for name in INSTRUCTIONS}
-        names.update(store=device.make_store(packs))
+        names["store"] = device.make_store(packs)
     names["real"] = getattr(np, variant.real)
     # In the simulator shared arrays take no alignment.
     names["SHARED_ALIGNMENT"] = None if is_simulator() else 16
@@ -129,7 +131,7 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     tag = "_".join((variant.power or "sum", variant.dtype, "packed" if packs else "plain"))
     injected = _primitives(variant, packs)
     if variant.real == "float64":
-        injected.update(power.float64_constants())
+        injected.update(power.float64_constants())  # type: ignore[no-untyped-call]
     namespace = bind((primitives, power, approximate, formulas), device_function, injected, tag)
     if variant.power:
         right = variant.power.endswith(RIGHT_AT_EXTREMES)

@@ -224,7 +224,7 @@ class _Planner:
                 threads = grid[0] * grid[1] * block[0]
                 scratch = self._temporary(sums // self.real.itemsize * threads)
         integers = (*self._integers(axis, chunk), np.int64(axis.before), np.int64(axis.after))
-        operands = (source, "x", "g", target, kept if kept != "out" else target, scratch)
+        operands: tuple[str, ...] = (source, "x", "g", target, kept if kept != "out" else target, scratch)
         if variant.whole:
             integers, operands = integers[:4], ("x", "g", "out")
         self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
@@ -267,7 +267,7 @@ class _Planner:
         if variant.form == "last":
             return (-(-self.elements // (variant.lanes * last.BLOCK)), 1, 1), (last.BLOCK, 1, 1), 0
         if variant.form == "last_twice":
-            useful = last.BLOCK - last.halo(variant)
+            useful = last.BLOCK - last.halo(variant)  # type: ignore[no-untyped-call]
             return (-(-self.elements // (variant.lanes * useful)), 1, 1), (last.BLOCK, 1, 1), 0
         threads = -(-axis.outer * axis.inner // variant.lanes)
         wanted = self.device.multiprocessors * THREADS

@@ -22,8 +22,6 @@ INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR_BYTES = 16
-# From this compute capability on, one instruction rounds two float32 to two halves.
-PACKS = (8, 0)
 
 
 @intrinsic
