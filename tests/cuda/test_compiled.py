@@ -1,7 +1,7 @@
 """Every kernel compiled to PTX and linked, without a card or a driver.
 
-On sm_90 each kernel of the report's problems in every dtype; on the other architectures the main ones, in float32
-and the half types: a kernel takes about a second. sm_100 and sm_120 come from another LLVM, which unrolls less.
+On sm_90 each kernel of the report's problems; on the other architectures the main ones: a kernel takes about a
+second. sm_75 rounds to half types in other instructions; sm_100 and sm_120 come from another LLVM, which unrolls less.
 """
 
 import functools
@@ -36,7 +36,10 @@ ALL = {
     **variants(report.MAIN[:2], ("bfloat16", "float64")),
     **variants(report.OTHERS[-2:], ("float16",)),
 }
-MAIN = {**variants(report.MAIN[:2], ("float32", "float16", "bfloat16")), **variants(report.MAIN[2:], ("float32",))}
+MAIN = {**variants(report.MAIN[:2], ("float32", "float16")), **variants(report.MAIN[2:], ("float32",))}
+BFLOAT16 = variants(report.MAIN[:1], ("bfloat16",))
+ELSEWHERE = [(name, capability) for name in MAIN for capability in ((7, 5), (8, 0), (10, 0), (12, 0))]
+ELSEWHERE += [(name, (7, 5)) for name in BFLOAT16]
 
 
 @functools.cache
@@ -76,7 +79,10 @@ def check_vectors(variant, text):
         itemsize = np.dtype(kernels.CARRIERS[variant.dtype]).itemsize
         # Eight bytes of float16 are loaded as two words of four.
         least = min(variant.lanes * itemsize, 16)
-        assert min(widths) >= (least if least == 16 else min(least, 4)), widths
+        if variant.form == "prefix_scratch":  # its sums lie in global memory, one by one
+            assert least in widths
+        else:
+            assert min(widths) >= (least if least == 16 else min(least, 4)), widths
 
 
 def check_conversions(variant, text, capability):
@@ -93,10 +99,9 @@ def test_on_sm_90(name):
     check(ALL[name], (9, 0))
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (10, 0), (12, 0)], ids=str)
-@pytest.mark.parametrize("name", MAIN)
+@pytest.mark.parametrize(("name", "capability"), ELSEWHERE, ids=str)
 def test_on_other_architectures(name, capability):
-    check(MAIN[name], capability)
+    check({**MAIN, **BFLOAT16}[name], capability)
 
 
 # Instructions an element of the steady loop, of the whole kernel for the contiguous axis: a lost unrolling shows here

@@ -15,7 +15,7 @@ import numpy as np
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import Arrays
-from numba_lrn.backends.cuda.forms import columns, entry, last, prefix, walk
+from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, walk
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
     compile_ptx,
@@ -30,13 +30,16 @@ REALS = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "flo
 # How the kernels see a dtype: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": "uint16", "bfloat16": "int16", "float32": "float32", "float64": "float64"}
 PACKS = (8, 0)  # from this compute capability on, one instruction rounds two float32 to two halves
-FORMS: dict[str, python_types.ModuleType] = {
-    "walk": walk,
-    "walk_twice": walk,
-    "last": last,
-    "last_twice": last,
-    "prefix": prefix,
-    "prefix_scratch": prefix,
+# form: its module and its body.
+FORMS: dict[str, tuple[python_types.ModuleType, Callable]] = {
+    "walk": (walk, walk.walk),
+    "walk_twice": (walk, walk.walk_twice),
+    "last": (last, last.last),
+    "last_twice": (last, last.last_twice),
+    "prefix": (prefix, prefix.prefix),
+    "prefix_scratch": (prefix, prefix.prefix),
+    "box_contiguous": (box, box.box),
+    "box_strided": (box, box.box),
 }
 # Power functions that are right where d is Inf or NaN; the others are asked where d is finite only.
 RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")
@@ -62,6 +65,7 @@ class Variant(NamedTuple):
     steps: int  # rows loaded at a time
     before: int  # the window of the first stage, where it is compiled in
     after: int
+    beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
 
     @property
     def real(self) -> str:
@@ -72,7 +76,9 @@ class Variant(NamedTuple):
     def whole(self) -> bool:
         """Whether it is a whole operation, from the caller's arrays to the caller's array."""
         return (
-            self.source == "array" and END[self.stages[-1][1]].target == "array" and not self.form.startswith("prefix")
+            self.source == "array"
+            and END[self.stages[-1][1]].target == "array"
+            and self.form.startswith(("walk", "last"))
         )
 
 
@@ -169,7 +175,8 @@ def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> 
         # In two chains: fewer roundings of large sums, and a shorter wait for each.
         CHAINS=lanes if n < 5 else 2 * lanes,
         BASES=1 if variant.adjacent else lanes,
-        READS_X="x" in end.reads and (variant.source != "array" or variant.form.startswith("prefix")),
+        # The rings of walk.py and the vectors of last.py hold x already, where it is what they sum.
+        READS_X="x" in end.reads and (variant.source != "array" or not variant.form.startswith(("walk", "last"))),
         READS_G="g" in end.reads,
         READS_KEPT="kept" in end.reads,
         WRITES_KEPT=end.keeps,
@@ -182,13 +189,11 @@ def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> 
     for name in ("place", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
         namespace[name if name == "place" else f"{name}_row"] = device_function(accessor)
-    module = FORMS[variant.form]
+    module, body = FORMS[variant.form]
     namespace.update(module.constants(variant))
     for helper in module.HELPERS:
         namespace[helper] = device_function(rebind(getattr(module, helper), namespace, helper))
-    namespace["run"] = device_function(
-        rebind(getattr(module, variant.form.removesuffix("_scratch")), namespace, variant.form)
-    )
+    namespace["run"] = device_function(rebind(body, namespace, variant.form))
     return rebind(entry.whole if variant.whole else entry.stage, namespace, name_of(variant))
 
 
@@ -196,7 +201,8 @@ def name_of(variant: Variant) -> str:
     """A name for the machine code."""
     ends = "_".join(end for _, end in variant.stages)
     way = "adjacent" if variant.adjacent else "spread"
-    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{variant.before}_{variant.after}"
+    window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
+    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}"
 
 
 @functools.cache

@@ -34,6 +34,8 @@ DIRECT = 16  # windows up to this many elements are added term by term, from reg
 RING = {"float16": (64, 20), "bfloat16": (64, 20), "float32": (64, 36), "float64": (32, 18)}
 SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
 STEPS = 2
+BOX_ROWS, BOX_ROW = 11, 9  # the largest boxes of two axes that are summed in one kernel
+BOX_RING = 48
 GROUP = 4  # rows that a thread of the prefix form works on at a time
 BLOCK = 128
 SMALL_BLOCK = 32
@@ -159,17 +161,18 @@ class _Planner:
         if len(self.axes) == 1 and self.axes[0].n <= DIRECT:
             return self._whole(self.axes[0])
         source, kept = "x", "out"
-        for index, stage in enumerate(self.stages):
+        for stage in self.stages:
             axes = [axis.mirrored for axis in self.axes] if stage.transposed else list(self.axes)
+            if END[stage.emit].keeps:
+                kept = self._temporary(self.elements)
+            if len(axes) == 2 and axes[0].n <= BOX_ROWS and axes[1].n <= BOX_ROW:
+                source = self._box(axes[0], axes[1], stage.add, stage.emit, source, kept)
+                continue
             term = stage.add
             for axis in reversed(axes[1:]):
                 source = self._pass(axis, term, "emit_plane", source, kept)
                 term = "plane_term"
-            if END[stage.emit].keeps:
-                kept = self._temporary(self.elements)
             source = self._pass(axes[0], term, stage.emit, source, kept)
-            if index + 1 < len(self.stages):
-                assert END[stage.emit].target == "plane"
         reads_behind = self.launches[-1].variant.source == "array"
         return Plan(tuple(self.launches), tuple(self.temporaries), in_place=not reads_behind)
 
@@ -228,6 +231,32 @@ class _Planner:
         if variant.whole:
             integers, operands = integers[:4], ("x", "g", "out")
         self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
+        return target
+
+    def _box(self, axis: _Axis, beside: _Axis, term: str, end: str, source: str, kept: str) -> str:
+        """One stage over two axes; returns the name of what it makes."""
+        contiguous = beside.inner == 1
+        lanes = VECTOR_BYTES // self.dtype.itemsize if self.aligned else 1
+        while lanes > 1 and ((beside.length if contiguous else beside.inner) % lanes or lanes * axis.n > BOX_RING):
+            lanes //= 2
+        variant = Variant(
+            "box_contiguous" if contiguous else "box_strided",
+            ((term, end),),
+            "array" if source == "x" else "plane",
+            self.power if END[end].reads != ("x", "kept") else "",
+            self.dtype.name,
+            lanes,
+            True,
+            STEPS if lanes <= 4 else 1,
+            axis.before,
+            axis.after,
+            (beside.before, beside.after),
+        )
+        target = "out" if END[end].target == "array" else self._temporary(self.elements)
+        grid, block, chunk = self._grid(axis, variant)
+        integers = (*self._integers(axis, chunk), np.int64(beside.length), np.int64(beside.inner))
+        operands = (source, "x", "g", target, kept if kept != "out" else target, target)
+        self.launches.append(Launch(variant, grid, block, 0, operands, integers + self.scalars))
         return target
 
     def _integers(self, axis: _Axis, chunk: int) -> tuple[Any, ...]:
