@@ -30,7 +30,7 @@ CASES = {
     "large window, contiguous": ((2, 3, 47), None, 2, 9, 12, ("prefix",), ("prefix",) * 2),
     "large window beyond the axis": ((2, 30, 8), None, 1, 25, 29, ("prefix",), ("prefix",) * 2),
     "box": ((2, 7, 8), None, (1, 2), (1, 2), (2, 0), ("box_contiguous",), ("box_contiguous",) * 2),
-    "box of channels last": ((2, 4, 5, 6), (0, 2, 3, 1), (2, 3), (1, 2), (2, 0), ("box_strided",), ("box_strided",) * 2),
+    "box, channels last": ((2, 4, 5, 6), (0, 2, 3, 1), (2, 3), (1, 2), (2, 0), ("box_strided",), ("box_strided",) * 2),
     "box of three axes": ((4, 5, 2, 6), None, (0, 1, 3), (1, 0, 2), (0, 3, 1), None, None),
     "box, axes apart": ((2, 5, 3, 6), None, (1, 3), (2, 0), (1, 3), None, None),
     "large box": ((2, 20, 22), None, (1, 2), (9, 3), (9, 15), ("prefix",) * 2, ("prefix",) * 4),
