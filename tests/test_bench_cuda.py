@@ -199,5 +199,5 @@ def test_pytorch_without_a_card_says_so():
     torch = optional("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(UnableError, match="PyTorch .* sees no CUDA device"):
+    with pytest.raises(UnableError, match=r"PyTorch .* sees no CUDA device"):
         Peer("torch", "cuda", 1)

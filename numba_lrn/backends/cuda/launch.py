@@ -189,12 +189,13 @@ def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
     """
     ordinal = driver.current_device() or 0
     driver.device(ordinal)  # tells what is missing, if anything is
+    first = max(ndim - 3, 0)
+    usual = (((64, 56, 56), first), ((64, 55, 55), first), ((56, 56, 64), ndim - 1))
     with driver.on_device(ordinal):
-        for dtype, side in itertools.product(dtypes, (56, 55)):
-            shape = (1,) * (ndim - 3) + (64, side, side)[-ndim:]
+        for dtype, (extents, axis), recipe in itertools.product(dtypes, usual, ("forward", "backward")):
+            shape = (1,) * (ndim - 3) + extents[-ndim:]
             strides = dense_strides(shape, tuple(range(ndim, 0, -1)), dtype.itemsize)
-            for axis, recipe in itertools.product({max(ndim - 3, 0), ndim - 1}, ("forward", "backward")):
-                _route(LocalResponseNorm(5, axis=axis), recipe, shape, strides, dtype, ordinal, 0)
+            _route(LocalResponseNorm(5, axis=axis), recipe, shape, strides, dtype, ordinal, 0)
 
 
 def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) -> None:
