@@ -1,0 +1,99 @@
+"""alpha, beta and k as tensors of no dimension, which receive gradients; outside a compiled function.
+
+The first derivatives in reverse mode are a kernel; all others are PyTorch's own of its formula (composite.py).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.torch import autograd, composite, kernels, operators
+
+
+def forward(x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+    """y, differentiable with respect to all four; ``window`` is an operator whose numbers are not used."""
+    result: Tensor = Forward.apply(x, alpha, beta, k, window)
+    return result
+
+
+def formula(window: LocalResponseNorm, x: Tensor, alpha: Any, beta: Any, k: Any) -> Tensor:
+    """y by PyTorch's own operations; the parameters broadcast as there."""
+    return composite.of_window(x, operators.window(window), alpha, beta, k)
+
+
+def _backward_formula(window: LocalResponseNorm, grad_output: Tensor, *primals: Tensor) -> tuple[Tensor, ...]:
+    result: tuple[Tensor, ...] = composite.pull(functools.partial(formula, window), primals, grad_output)
+    return result
+
+
+def _forward_rule(function: Callable[..., Any]) -> Any:
+    return autograd.forward_rule(
+        lambda window, primals, tangents: composite.push(functools.partial(function, window), primals, tangents)
+    )
+
+
+class _OfTensors(Function):
+    """A function of some tensors and a window: what its subclasses save, and the rules that take the formula."""
+
+    @staticmethod
+    def formula(window: LocalResponseNorm, *tensors: Tensor) -> Any:
+        """The function by PyTorch's own operations."""
+        raise NotImplementedError
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.op = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        *tensors, window = inputs
+        result = torch.vmap(functools.partial(cls.formula, window), in_dims[:-1])(*tensors)
+        return result, (0,) * len(result) if isinstance(result, tuple) else 0
+
+
+class Forward(_OfTensors):
+    """y of x, alpha, beta and k."""
+
+    formula = staticmethod(formula)
+    jvp = _forward_rule(formula)
+
+    @staticmethod
+    def forward(x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+        if not kernels.applies(x, alpha, beta, k):
+            result: Tensor = torch.ops.numba_lrn.forward_parameters(x, alpha, beta, k, *operators.window(window))
+            return result
+        return kernels.forward(operators.with_values(alpha, beta, k, *operators.window(window)), x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        return *Backward.apply(grad_output, *ctx.saved_tensors, ctx.op), None
+
+
+class Backward(_OfTensors):
+    """The gradients of x, alpha, beta and k, of grad_output and these."""
+
+    formula = staticmethod(_backward_formula)
+    jvp = _forward_rule(_backward_formula)
+
+    @staticmethod
+    def forward(
+        grad_output: Tensor, x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
+    ) -> tuple[Tensor, ...]:
+        sides = operators.window(window)
+        if not kernels.applies(grad_output, x, alpha, beta, k):
+            result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_parameters(grad_output, x, alpha, beta, k, *sides)
+            return result
+        op = operators.with_values(alpha, beta, k, *sides)
+        return kernels.backward_all(op, grad_output, x, alpha, beta, k)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        function = functools.partial(_backward_formula, ctx.op)
+        return *composite.pull(function, ctx.saved_tensors, cotangents), None
