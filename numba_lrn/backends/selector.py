@@ -20,10 +20,12 @@ class Backend(Protocol):
 _REGISTRY: dict[tuple[str, str], str] = {
     ("numpy", "ndarray"): "numba_lrn.backends.cpu.launch",
     ("numpy", "memmap"): "numba_lrn.backends.cpu.launch",
+    ("torch", "Tensor"): "numba_lrn.torch.backend",
+    ("torch", "Parameter"): "numba_lrn.torch.backend",
 }
 _found: dict[type, Backend] = {}
 
-SUPPORTED = "NumPy arrays (numpy.ndarray, numpy.memmap)"
+SUPPORTED = "NumPy arrays (numpy.ndarray, numpy.memmap) and PyTorch tensors"
 
 
 def register(top_module: str, class_name: str, backend_module: str) -> None:
@@ -56,11 +58,8 @@ def _refusal(array: Any) -> str:
     top = kind.__module__.partition(".")[0]
     if any(base.__module__.partition(".")[0] == "numpy" and base.__name__ == "MaskedArray" for base in kind.__mro__):
         return f"got {name}, whose mask would be ignored; fill it first, for example with x.filled(0)"
-    if top == "torch":
-        return (
-            f"got {name}; the top-level functions would lose its gradient. Pass x.detach().numpy() for a CPU tensor "
-            "whose gradient is not needed"
-        )
+    if any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in kind.__mro__):
+        return f"got {name}, a kind of tensor; numba_lrn.torch.local_response_norm takes it where PyTorch's own would"
     if hasattr(kind, "__cuda_array_interface__"):
         return (
             f"got {name}, an array on a CUDA device; install the CUDA backend with pip install 'numba-lrn[cuda12]' or "

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -30,8 +29,18 @@ def check_tensor(tensor: Any, name: str) -> None:
         raise TypeError(msg)
 
 
-def as_array(tensor: Tensor) -> NDArray:
-    """The NumPy array on the memory of a CPU tensor, gradients apart."""
+def is_numpy_like(x: Tensor) -> bool:
+    """Whether the result that a kernel makes for the array of ``x`` is, as a tensor, of its dtype and strides.
+
+    It is for contiguous tensors; NumPy sorts others' strides in its own way where an axis has one element.
+    """
+    return x.is_contiguous() and x.dtype is not torch.bfloat16 and x.is_cpu
+
+
+def as_array(tensor: Tensor) -> Any:
+    """The array on the memory of a tensor, gradients apart: NumPy's on the CPU, the tensor itself on a CUDA device."""
+    if not tensor.is_cpu:
+        return tensor.detach()
     if tensor.dtype is torch.bfloat16:
         return tensor.detach().resolve_neg().view(torch.int16).numpy().view(_bfloat16())
     return tensor.numpy(force=True)

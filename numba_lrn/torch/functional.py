@@ -101,9 +101,9 @@ def _with_tensors(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: P
     window = operator_of(size, *(1.0 if isinstance(value, Tensor) else value for value in given), axis)
     tensors = [value for value in given if isinstance(value, Tensor)]
     if any(tensor.ndim for tensor in tensors):
-        return parameters.formula(window, x, *given)
+        return composite.of_window(x, operators.window(window), *given)
     if autograd.differentiated(*tensors):
-        return parameters.forward(x, *_as_tensors(*given), window)
+        return parameters.forward(x, *_as_tensors(operators.window(window), *given), window)
     values = (value.item() if isinstance(value, Tensor) else value for value in given)
     return autograd.forward(operator_of(size, *values, axis), x)
 
@@ -138,7 +138,7 @@ def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Param
         return composite.of_window(x, window, *given)
     result: Tensor
     if tensors:
-        result = torch.ops.numba_lrn.forward_parameters(x, *_as_tensors(*given), *window)
+        result = torch.ops.numba_lrn.forward_parameters(x, *_as_tensors(window, *given), *window)
     else:
         result = torch.ops.numba_lrn.forward(x, *window, alpha / composite.elements(window), beta, k)
     return result
@@ -164,6 +164,7 @@ def _checked_parameters(*given: Parameter) -> tuple[Parameter, ...]:
     return given
 
 
-def _as_tensors(*given: Parameter) -> list[Tensor]:
-    """Numbers as tensors of their precision."""
-    return [value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in given]
+def _as_tensors(window: operators.Window, alpha: Parameter, beta: Parameter, k: Parameter) -> list[Tensor]:
+    """scale, beta and k as tensors of no dimension, in double precision where something is computed of them."""
+    values = [torch.as_tensor(value, dtype=torch.float64) for value in (alpha, beta, k)]
+    return [values[0] / composite.elements(window), *values[1:]]

@@ -31,18 +31,26 @@ def applies(*tensors: Tensor) -> bool:
     return True
 
 
-def forward(op: LocalResponseNorm, x: Tensor) -> Tensor:
-    """y in a new tensor."""
-    y = arrays.empty_like(x)
-    _launch(x).forward(op, arrays.as_array(x), arrays.as_array(y))
-    return y
+def forward(op: LocalResponseNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """y, in ``out`` or in a new tensor."""
+    return _run("forward", op, x, out=out)
 
 
-def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
-    """dx in a new tensor."""
-    dx = arrays.empty_like(x)
-    _launch(x).backward(op, arrays.as_array(grad_output), arrays.as_array(x), arrays.as_array(dx))
-    return dx
+def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """dx, in ``out`` or in a new tensor."""
+    return _run("backward", op, grad_output, x, out=out)
+
+
+def _run(name: str, op: LocalResponseNorm, *tensors: Tensor, out: Tensor | None) -> Tensor:
+    like = tensors[0]
+    run = getattr(_launch(like), name)
+    given = [arrays.as_array(tensor) for tensor in tensors]
+    if out is None:
+        if arrays.is_numpy_like(like):
+            return torch.from_numpy(run(op, *given))
+        out = arrays.empty_like(like)
+    run(op, *given, arrays.as_array(out))
+    return out
 
 
 def _launch(x: Tensor) -> Any:
@@ -69,11 +77,38 @@ def _import(device: str) -> Any:
 
 
 def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor) -> Tensor:
+    """ẏ in a new tensor."""
     return composite.jvp(op, x, tangent)
-def double_backward(op, g, x, u):
-    return composite.double_backward(op, g, x, u)
-def backward_all(op, grad_output, x, alpha, beta, k):
-    axis = op.axis if isinstance(op.axis, tuple) else (op.axis,)
-    from numba_lrn.torch import operators
-    f = functools.partial(lambda x, a, b, c: composite.of_window(x, operators.window(op), a, b, c))
-    return torch.func.vjp(f, x, alpha, beta, k)[1](grad_output)
+
+
+def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """(for grad_output, for x) in new tensors."""
+    return composite.double_backward(op, grad_output, x, cotangent)
+
+
+def backward_all(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and of three tensors of no dimension."""
+    op = with_values(scale, beta, k, *window)
+    with torch.no_grad():
+        function = functools.partial(composite.forward, windows=op.windows(x.ndim))
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = composite.pull(function, (x, scale, beta, k), grad_output)
+    return result
+
+
+@functools.lru_cache(maxsize=256)
+def _operator(
+    axis: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
+) -> LocalResponseNorm:
+    return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
+
+
+def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
+    """The operator of a node's arguments."""
+    return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
+
+
+def with_values(scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
+    """The operator of the present values of tensors."""
+    return operator(*window, scale.item(), beta.item(), k.item())

@@ -5,7 +5,6 @@ dropped by the dispatcher without a word, so they refuse it; functional.py gives
 Dispatching costs about 10 µs a call, which the eager path spares.
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from numba_lrn.operator import LocalResponseNorm
-from numba_lrn.torch import arrays, composite, kernels
+from numba_lrn.torch import arrays, kernels
 
 Window = tuple[list[int], list[int], list[int]]
 
@@ -23,11 +22,11 @@ torch.library.define(
     "numba_lrn::backward", f"(Tensor grad_output, Tensor x, {_WINDOW}, float scale, float beta, float k) -> Tensor"
 )
 torch.library.define(
-    "numba_lrn::forward_parameters", f"(Tensor x, Tensor alpha, Tensor beta, Tensor k, {_WINDOW}) -> Tensor"
+    "numba_lrn::forward_parameters", f"(Tensor x, Tensor scale, Tensor beta, Tensor k, {_WINDOW}) -> Tensor"
 )
 torch.library.define(
     "numba_lrn::backward_parameters",
-    f"(Tensor grad_output, Tensor x, Tensor alpha, Tensor beta, Tensor k, {_WINDOW}) "
+    f"(Tensor grad_output, Tensor x, Tensor scale, Tensor beta, Tensor k, {_WINDOW}) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
 )
 _DEVICES = ("cpu", "cuda")
@@ -57,23 +56,6 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
     return result
 
 
-@functools.lru_cache(maxsize=256)
-def _operator(
-    axis: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
-) -> LocalResponseNorm:
-    return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
-
-
-def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
-    """The operator of a node's arguments."""
-    return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
-
-
-def with_values(alpha: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
-    """The operator of the present values of tensors."""
-    return operator(*window, alpha.item() / composite.elements(window), beta.item(), k.item())
-
-
 def _refuse_forward_mode() -> None:
     if forward_ad._current_level >= 0:
         msg = (
@@ -87,27 +69,27 @@ def _refuse_forward_mode() -> None:
 def _forward(x: Tensor, *of: Any) -> Tensor:
     _refuse_forward_mode()
     arrays.check_tensor(x, "x")
-    return kernels.forward(operator(*of), x)
+    return kernels.forward(kernels.operator(*of), x)
 
 
 @torch.library.impl("numba_lrn::backward", _DEVICES)
 def _backward(grad_output: Tensor, x: Tensor, *of: Any) -> Tensor:
     _refuse_forward_mode()
-    return kernels.backward(operator(*of), grad_output, x)
+    return kernels.backward(kernels.operator(*of), grad_output, x)
 
 
 @torch.library.impl("numba_lrn::forward_parameters", _DEVICES)
-def _forward_parameters(x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, *window: Any) -> Tensor:
+def _forward_parameters(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> Tensor:
     _refuse_forward_mode()
-    return kernels.forward(with_values(alpha, beta, k, *window), x)
+    return kernels.forward(kernels.with_values(scale, beta, k, *window), x)
 
 
 @torch.library.impl("numba_lrn::backward_parameters", _DEVICES)
 def _backward_parameters(
-    grad_output: Tensor, x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, *window: Any
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _refuse_forward_mode()
-    return kernels.backward_all(with_values(alpha, beta, k, *window), grad_output, x, alpha, beta, k)
+    return kernels.backward_all(grad_output, x, scale, beta, k, *window)
 
 
 @torch.library.register_fake("numba_lrn::forward")
@@ -127,9 +109,9 @@ def _fake_forward_parameters(x: Tensor, *of: Any) -> Tensor:
 
 @torch.library.register_fake("numba_lrn::backward_parameters")
 def _fake_backward_parameters(
-    grad_output: Tensor, x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, *window: Any
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(alpha), torch.empty_like(beta), torch.empty_like(k)
+    return torch.empty_like(x), torch.empty_like(scale), torch.empty_like(beta), torch.empty_like(k)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""alpha, beta and k as tensors of no dimension, which receive gradients; outside a compiled function.
+"""scale, beta and k as tensors of no dimension, which receive gradients; outside a compiled function.
 
 The first derivatives in reverse mode are a kernel; all others are PyTorch's own of its formula (composite.py).
 """
@@ -15,19 +15,26 @@ from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import autograd, composite, kernels, operators
 
 
-def forward(x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
     """y, differentiable with respect to all four; ``window`` is an operator whose numbers are not used."""
-    result: Tensor = Forward.apply(x, alpha, beta, k, window)
+    result: Tensor = Forward.apply(x, scale, beta, k, window)
     return result
 
 
-def formula(window: LocalResponseNorm, x: Tensor, alpha: Any, beta: Any, k: Any) -> Tensor:
-    """y by PyTorch's own operations; the parameters broadcast as there."""
-    return composite.of_window(x, operators.window(window), alpha, beta, k)
+def backward(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, scale, beta and k, differentiable in their turn."""
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = Backward.apply(grad_output, x, scale, beta, k, window)
+    return result
+
+
+def _formula(window: LocalResponseNorm, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor) -> Tensor:
+    return composite.forward(x, scale, beta, k, window.windows(x.ndim))
 
 
 def _backward_formula(window: LocalResponseNorm, grad_output: Tensor, *primals: Tensor) -> tuple[Tensor, ...]:
-    result: tuple[Tensor, ...] = composite.pull(functools.partial(formula, window), primals, grad_output)
+    result: tuple[Tensor, ...] = composite.pull(functools.partial(_formula, window), primals, grad_output)
     return result
 
 
@@ -59,39 +66,39 @@ class _OfTensors(Function):
 
 
 class Forward(_OfTensors):
-    """y of x, alpha, beta and k."""
+    """y of x, scale, beta and k."""
 
-    formula = staticmethod(formula)
-    jvp = _forward_rule(formula)
+    formula = staticmethod(_formula)
+    jvp = _forward_rule(_formula)
 
     @staticmethod
-    def forward(x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
-        if not kernels.applies(x, alpha, beta, k):
-            result: Tensor = torch.ops.numba_lrn.forward_parameters(x, alpha, beta, k, *operators.window(window))
-            return result
-        return kernels.forward(operators.with_values(alpha, beta, k, *operators.window(window)), x)
+    def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+        if kernels.applies(x, scale, beta, k):
+            return kernels.forward(kernels.with_values(scale, beta, k, *operators.window(window)), x)
+        result: Tensor = torch.ops.numba_lrn.forward_parameters(x, scale, beta, k, *operators.window(window))
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        return *Backward.apply(grad_output, *ctx.saved_tensors, ctx.op), None
+        return *backward(grad_output, *ctx.saved_tensors, ctx.op), None
 
 
 class Backward(_OfTensors):
-    """The gradients of x, alpha, beta and k, of grad_output and these."""
+    """The gradients of x, scale, beta and k, of grad_output and these."""
 
     formula = staticmethod(_backward_formula)
     jvp = _forward_rule(_backward_formula)
 
     @staticmethod
     def forward(
-        grad_output: Tensor, x: Tensor, alpha: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
+        grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
     ) -> tuple[Tensor, ...]:
-        sides = operators.window(window)
-        if not kernels.applies(grad_output, x, alpha, beta, k):
-            result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_parameters(grad_output, x, alpha, beta, k, *sides)
-            return result
-        op = operators.with_values(alpha, beta, k, *sides)
-        return kernels.backward_all(op, grad_output, x, alpha, beta, k)
+        if kernels.applies(grad_output, x, scale, beta, k):
+            return kernels.backward_all(grad_output, x, scale, beta, k, *operators.window(window))
+        result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_parameters(
+            grad_output, x, scale, beta, k, *operators.window(window)
+        )
+        return result
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
