@@ -1,7 +1,7 @@
 """The pointwise formulas of Local Response Normalization, one a line, in the symbols of the definition.
 
-    S = W(x²)     d = k + a·S     y = x·d^(-β)                            p = d^(-β), p1 = d^(-β-1)
-    backward      r = g·x·p1      dx = g·p − 2aβ·x·Wᵀ(r)
+    S = W(x²)     d = k + a·S     y = x·d^(-β)                            p = d^(-β), s·q = d^(-β-1)
+    backward      r = g·s·x·q     dx = g·p − 2aβ·x·Wᵀ(r)
 
 docs/derivation.md derives them.
 """
@@ -42,11 +42,11 @@ def denominator_at_extremes(total, par):
     return fma(par.scale, total, rest if total < real(math.inf) else par.k)
 
 
-def residual(g, x, p1):
-    """r = g·x·d^(-β-1)."""
-    return g * p1 * x
+def residual(g, x, s, q):
+    """r = g·x·d^(-β-1), multiplied so that no product leaves the range before r does."""
+    return (g * s) * (x * q)
 
 
 def gradient(x, gp, total, par):
     """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)."""
-    return fma(-(par.factor * x), total, gp)
+    return fma(-par.factor, x * total, gp)

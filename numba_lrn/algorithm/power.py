@@ -1,9 +1,11 @@
 """d^(-β), d^(-β-1) and ln d, made of operations that every device vectorises.
 
 Every power function takes ``d`` and the scalars ``par`` (:class:`numba_lrn.algorithm.formulas.Parameters`) and
-returns the pair (d^(-β), d^(-β-1)); a caller that drops one does not pay for it. The *plain* forms want d normal
-and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded* forms take any d and
-answer as IEEE ``pow`` does.
+returns the triple (p, s, q): p = d^(-β), and s·q = d^(-β-1) in two factors, of which a formula multiplies each with
+something else first. d^(-7/4) itself leaves the range of float32 from d ≈ 1e21 on, x ≈ 3e10, where the gradient
+still is an ordinary number. Usually s = p and q = 1/d. A caller that drops one does not pay for it. The *plain*
+forms want d normal and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded*
+forms take any d and answer as IEEE ``pow`` does.
 
 β = 1/4, 1/2, 3/4 come from t ≈ d^(-1/4): an estimate from the exponent bits, one Newton step of fourth order, and
 the last step taken on the power itself. Nanoseconds an element on a Xeon (Emerald Rapids, 256-bit vectors) for
@@ -108,7 +110,7 @@ def at_extremes(d, value, at_infinity):
 
 def times_power(x, d, par):
     """x·d^(-β) by the power function."""
-    power, _ = finite_power(d, par)
+    power, _, _ = finite_power(d, par)
     return x * power
 
 
@@ -137,12 +139,12 @@ def finite_times(x, d, par):
 
 def power_at_extremes(d, par):
     """Any β, for the strips in which some d is Inf or NaN: exact there, and elsewhere the same as without them."""
-    power, following = finite_power(d, par)
-    return at_extremes(d, power, par.at_infinity), at_extremes(d, following, par.next_at_infinity)
+    p, s, q = finite_power(d, par)
+    return at_extremes(d, p, par.at_infinity), at_extremes(d, s, par.next_at_infinity), at_extremes(d, q, real(1.0))
 
 
 def finite_power(d, par):
-    """(d^(-β), d^(-β-1)) where d is finite; every backend injects one of the functions below."""
+    """(p, s, q) where d is finite; every backend injects one of the functions below."""
     raise NotImplementedError("a backend injects the power function")
 
 
@@ -152,7 +154,7 @@ def power_quarter(d, par):
     square = t * t
     e = fma(-(square * d), square, real(1.0))
     power = fma(t * e, fma(e, real(5 / 32), real(1 / 4)), t)
-    return power, power * reciprocal(square, e)
+    return power, power, reciprocal(square, e)
 
 
 def power_half(d, par):
@@ -161,14 +163,14 @@ def power_half(d, par):
     square = t * t
     e = fma(-(square * d), square, real(1.0))
     power = fma(square * e, fma(e, real(3 / 8), real(1 / 2)), square)
-    return power, power * reciprocal(square, e)
+    return power, power, reciprocal(square, e)
 
 
 def power_three_quarters(d, par):
     """β = 3/4."""
     power, rest, square, e = three_quarters_parts(d)
     power = power + rest
-    return power, power * reciprocal(square, e)
+    return power, power, reciprocal(square, e)
 
 
 def three_quarters_parts(d):
@@ -190,7 +192,7 @@ def reciprocal(square, e):
 def power_one(d, par):
     """β = 1: one division, right for every d."""
     power = real(1.0) / d
-    return power, power * power
+    return power, power, power
 
 
 def log2_parts(d):
@@ -217,7 +219,7 @@ def power_general(d, par):
     fraction = fma(par.beta_high, exponent, -(rounded - ROUNDER))
     fraction = fma(par.negative_beta, log2_mantissa, fma(par.beta_low, exponent, fraction))
     power = real_of(integer(bits_of(exp2_fraction(fraction)) + integer(bits_of(rounded) << EXPONENT_SHIFT)))
-    return power, power / d
+    return power, power, real(1.0) / d
 
 
 def power_wide(d, par):
@@ -234,26 +236,35 @@ def power_wide(d, par):
     power = exp2_fraction(fraction)
     power = power * real_of(integer(integer(half + EXPONENT_BIAS) << EXPONENT_SHIFT))
     power = power * real_of(integer(integer(rest + EXPONENT_BIAS) << EXPONENT_SHIFT))
-    return power, power / d
+    return power, power, real(1.0) / d
+
+
+def root_argument(d):
+    """``d`` in double precision, but Inf for −Inf and +0 for −0: IEEE pow does not see their signs, roots do."""
+    wide = np.float64(d)
+    return (math.inf if wide < 0.0 else wide) if wide - wide != 0.0 else wide + 0.0
 
 
 def power_quarter_guarded(d, par):
     """β = 1/4, any d."""
-    root = math.sqrt(math.sqrt(np.float64(d)))
-    return real(1.0 / root), real(1.0 / (root * np.float64(d)))
+    wide = root_argument(d)
+    root = math.sqrt(math.sqrt(wide))
+    return real(1.0 / root), real(1.0 / (root * wide)), real(1.0)
 
 
 def power_half_guarded(d, par):
     """β = 1/2, any d."""
-    root = math.sqrt(np.float64(d))
-    return real(1.0 / root), real(1.0 / (root * np.float64(d)))
+    wide = root_argument(d)
+    root = math.sqrt(wide)
+    return real(1.0 / root), real(1.0 / (root * wide)), real(1.0)
 
 
 def power_three_quarters_guarded(d, par):
     """β = 3/4, any d."""
-    root = math.sqrt(np.float64(d))
+    wide = root_argument(d)
+    root = math.sqrt(wide)
     power = 1.0 / (root * math.sqrt(root))
-    return real(power), real(power / np.float64(d))
+    return real(power), real(power / wide), real(1.0)
 
 
 def power_platform(d, par):
@@ -261,8 +272,12 @@ def power_platform(d, par):
 
     The two floats of β hold 39 bits of it, enough for float32; float64 has β whole in the first.
     """
+    wide = np.float64(d)
     exponent = np.float64(par.beta_high) + np.float64(par.beta_low)
-    return real(math.pow(np.float64(d), exponent)), real(math.pow(np.float64(d), exponent - 1.0))
+    p, q = real(math.pow(wide, exponent)), real(1.0 / wide)
+    if 0.0 < abs(p) < math.inf and abs(q) < math.inf:
+        return p, p, q
+    return p, real(math.pow(wide, exponent - 1.0)), real(1.0)
 
 
 def logarithm(d):

@@ -58,7 +58,7 @@ def denominator(total, par):
 
 
 def inverse_power(d, par):
-    """(d^(-β), d^(-β-1)); every backend injects one of algorithm/power.py."""
+    """(p, s, q): d^(-β), and d^(-β-1) in two factors; every backend injects one of algorithm/power.py."""
     raise NotImplementedError("a backend injects the function")
 
 
@@ -102,8 +102,8 @@ def keep_residual(arrays, buffers, par, at, slot, total):
     x = load(arrays.x, at)
     g = load(arrays.g, at)
     d = denominator(total, par)
-    p, p1 = inverse_power(d, par)
-    store(buffers.residual, slot, residual(g, x, p1))
+    p, s, q = inverse_power(d, par)
+    store(buffers.residual, slot, residual(g, x, s, q))
     store(buffers.kept, slot, g * p)
     return d
 
