@@ -351,9 +351,6 @@ class OnDevice:
         return {"shape": self.shape, "typestr": "<f4", "data": (0, False), "version": 3}
 
 
-Tensor = type("Tensor", (), {"__module__": "torch", "shape": SHAPE, "ndim": 3})
-
-
 @EVERY_PLACE
 def test_array_on_a_cuda_device_without_the_backend(place, x):
     text = (
@@ -364,17 +361,11 @@ def test_array_on_a_cuda_device_without_the_backend(place, x):
         place(OnDevice(), x)
 
 
-@EVERY_PLACE
-def test_tensor_of_torch(place, x):
-    text = "got torch.Tensor; the top-level functions would lose its gradient. Pass x.detach().numpy()"
-    with refused(TypeError, text):
-        place(Tensor(), x)
-
-
-@EVERY_PLACE
-def test_real_tensor_of_torch(place, x):
+@pytest.mark.parametrize("place", [as_gradient, as_out, as_x_of_backward, as_out_of_backward])
+def test_a_tensor_among_arrays(place, x):
+    """Tensors alone are welcome: tests/torch/test_top_level.py."""
     torch = optional("torch")
-    with refused(TypeError, "got torch.Tensor; the top-level functions would lose its gradient"):
+    with refused(TypeError, "both must be of one kind on one device"):
         place(torch.ones(SHAPE), x)
 
 

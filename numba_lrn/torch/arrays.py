@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -29,14 +30,6 @@ def check_tensor(tensor: Any, name: str) -> None:
         raise TypeError(msg)
 
 
-def is_numpy_like(x: Tensor) -> bool:
-    """Whether the result that a kernel makes for the array of ``x`` is, as a tensor, of its dtype and strides.
-
-    It is for contiguous tensors; NumPy sorts others' strides in its own way where an axis has one element.
-    """
-    return x.is_contiguous() and x.dtype is not torch.bfloat16 and x.is_cpu
-
-
 def as_array(tensor: Tensor) -> Any:
     """The array on the memory of a tensor, gradients apart: NumPy's on the CPU, the tensor itself on a CUDA device."""
     if not tensor.is_cpu:
@@ -53,6 +46,15 @@ def _bfloat16() -> Any:
         msg = "bfloat16 tensors need the package ml_dtypes: pip install 'numba-lrn[torch]'"
         raise ModuleNotFoundError(msg, name=missing.name) from missing
     return ml_dtypes.bfloat16
+
+
+def as_tensor(array: NDArray, like: Tensor) -> Tensor:
+    """The tensor on the memory of a contiguous array."""
+    tensor = torch.from_numpy(array)
+    if tensor.stride() != like.stride():
+        # The stride of an axis of one element is free, but tells PyTorch the memory format.
+        tensor.set_(tensor.untyped_storage(), 0, like.shape, like.stride())
+    return tensor
 
 
 def empty_like(x: Tensor) -> Tensor:
