@@ -261,6 +261,140 @@ class LocalResponseNorm:
         """
         return backend_of(x).backward(self, grad_output, x, out)
 
+    def jvp(self, x: Any, tangent: Any, out: Any = None) -> Any:
+        """The directional derivative of y along ``tangent``, forward mode.
+
+        ::
+
+            ẏ = v·d^(−β) − 2·scale·β·x·d^(−β−1)·W(x·v)
+
+        Parameters
+        ----------
+        x, tangent : arrays of the same shape, dtype and kind
+        out : array of the same shape, dtype and device, optional
+            Any strides; may be ``x`` or ``tangent``, or overlap them.
+
+        Returns
+        -------
+        array
+            ``out``, or a new array of the kind, device, dtype and memory order of ``x``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`backward`, of which this is the transpose: ⟨u, jvp(x, v)⟩ = ⟨backward(u, x), v⟩.
+
+        Examples
+        --------
+        >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0)  # y = x/(1 + x²), y' = (1 − x²)/(1 + x²)²
+        >>> import numpy as np
+        >>> op.jvp(np.array([[0.0, 1.0, 2.0]]), np.ones((1, 3)))
+        array([[ 1.  ,  0.  , -0.12]])
+        """
+        return backend_of(x).jvp(self, x, tangent, out)
+
+    def backward_parameters(self, grad_output: Any, x: Any) -> tuple[Any, Any, Any]:
+        """The gradients of scale, β and k for the loss whose gradient with respect to y is ``grad_output``.
+
+        ::
+
+            r = g·x·d^(−β−1)     d_scale = −β·Σ r·S     d_beta = −Σ g·x·d^(−β)·ln d     d_k = −β·Σ r
+
+        Parameters
+        ----------
+        grad_output, x : arrays of the same shape, dtype and kind
+
+        Returns
+        -------
+        d_scale, d_beta, d_k : float
+            ``d_scale`` is the derivative with respect to ``scale``, which multiplies the window sum. Where
+            scale = alpha / (elements of the window), d_alpha = d_scale / (elements of the window).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`backward`.
+
+        Notes
+        -----
+        Summed in float64, in an order that depends on the shape alone: any number of threads gives the same bits.
+        A NaN or Inf in any window makes the sums NaN or Inf. With β = 0, d_scale and d_k are 0, d_beta is not.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0)  # y = x/(1 + x²) at x = 1
+        >>> [round(gradient, 6) for gradient in op.backward_parameters(np.ones((1, 1)), np.ones((1, 1)))]
+        [-0.25, -0.346574, -0.25]
+        """
+        return backend_of(x).backward_parameters(self, grad_output, x)
+
+    def backward_all(self, grad_output: Any, x: Any) -> tuple[Any, Any, Any, Any]:
+        """:meth:`backward` and :meth:`backward_parameters` in one pass over the arrays, as a training step wants them.
+
+        Parameters
+        ----------
+        grad_output, x : arrays of the same shape, dtype and kind
+
+        Returns
+        -------
+        dx : array
+            As from :meth:`backward`.
+        d_scale, d_beta, d_k : float
+            As from :meth:`backward_parameters`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`backward`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0)
+        >>> dx, d_scale, d_beta, d_k = op.backward_all(np.ones((1, 1)), np.full((1, 1), 2.0))
+        >>> dx, round(d_scale, 6)
+        (array([[-0.12]]), -0.32)
+        """
+        return backend_of(x).backward_all(self, grad_output, x)
+
+    def double_backward(self, grad_output: Any, x: Any, cotangent: Any) -> tuple[Any, Any]:
+        """The gradients of ⟨cotangent, dx⟩, where dx is the result of :meth:`backward`.
+
+        ::
+
+            C = W(x·u)
+            for g:  u·d^(−β) − 2aβ·x·d^(−β−1)·C                                       the jvp, with u
+            for x:  −2aβ·[ x·Wᵀ(g·u·d^(−β−1)) + g·d^(−β−1)·C + u·Wᵀ(g·x·d^(−β−1)) ]
+                    + 4a²β(β+1)·x·Wᵀ(g·x·d^(−β−2)·C)
+
+        with u the cotangent and a the scale. The second is the Hessian of ⟨g, y(x)⟩ times u: it is symmetric, so
+        that the tangent of ``backward(g, x)`` along (ġ, ẋ) is backward(ġ, x) + double_backward(g, x, ẋ)[1].
+
+        Parameters
+        ----------
+        grad_output, x, cotangent : arrays of the same shape, dtype and kind
+
+        Returns
+        -------
+        for_grad_output, for_x : arrays
+            New arrays of the kind, device, dtype and memory order of ``x``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`backward`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0)  # y'' = (2x³ − 6x)/(1 + x²)³
+        >>> one = np.ones((1, 1))
+        >>> op.double_backward(one, one, one)
+        (array([[0.]]), array([[-0.5]]))
+        """
+        return backend_of(x).double_backward(self, grad_output, x, cotangent)
+
 
 def _axes(axis: Any) -> tuple[int, ...]:
     """The axes, at least one, none twice."""

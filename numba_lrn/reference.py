@@ -92,3 +92,105 @@ def _backward_terms(
             r = np.abs(r)
         total = window_sum(r, op.windows(x.ndim), transposed=True)
         return g * _power(d, -op.beta), 2 * wide.dtype.type(op.scale) * wide.dtype.type(op.beta) * wide * total
+
+
+def jvp(op: LocalResponseNorm, x: NDArray, tangent: NDArray) -> NDArray:
+    """ẏ = v·d^(−β) − 2·scale·β·x·d^(−β−1)·W(x·v)."""
+    first, second = _jvp_terms(op, x, tangent, magnitude=False)
+    with np.errstate(all="ignore"):
+        return first if op.beta == 0 else first - second
+
+
+def jvp_magnitude(op: LocalResponseNorm, x: NDArray, tangent: NDArray) -> NDArray:
+    """|v·d^(−β)| + 2·|scale·β·x·d^(−β−1)|·W(|x·v|)."""
+    first, second = _jvp_terms(op, x, tangent, magnitude=True)
+    return np.abs(first) + np.abs(second)
+
+
+def _jvp_terms(op: LocalResponseNorm, x: NDArray, tangent: NDArray, *, magnitude: bool) -> tuple[NDArray, NDArray]:
+    v, wide, d = widen(tangent), widen(x), denominator(op, x)
+    with np.errstate(all="ignore"):
+        cross = window_sum(np.abs(wide * v) if magnitude else wide * v, op.windows(x.ndim))
+        return v * _power(d, -op.beta), _factor(op, wide) * wide * _next_power(op, d) * cross
+
+
+def backward_parameters(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[Any, Any, Any]:
+    """(d_scale, d_beta, d_k) = (−β·Σ r·S, −Σ g·x·d^(−β)·ln d, −β·Σ r), where r = g·x·d^(−β−1)."""
+    for_scale, for_beta, for_k = _parameter_terms(op, grad_output, x)
+    return -for_scale.sum(), -for_beta.sum(), -for_k.sum()
+
+
+def backward_parameters_magnitude(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[Any, Any, Any]:
+    """The sums of the absolute terms, whose spacings are the units of the errors."""
+    for_scale, for_beta, for_k = _parameter_terms(op, grad_output, x)
+    return np.abs(for_scale).sum(), np.abs(for_beta).sum(), np.abs(for_k).sum()
+
+
+def _parameter_terms(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    g, wide, d = widen(grad_output), widen(x), denominator(op, x)
+    with np.errstate(all="ignore"):
+        total = window_sum(wide * wide, op.windows(x.ndim))
+        # Near d = 1 the logarithm is as small as what d was rounded by.
+        above_one = wide.dtype.type(op.k) - 1 + wide.dtype.type(op.scale) * total
+        log_d = np.where(np.abs(above_one) < 0.5, np.log1p(above_one), np.log(d))
+        for_beta = g * wide * _power(d, -op.beta) * log_d
+        if op.beta == 0:
+            return np.zeros_like(d), for_beta, np.zeros_like(d)
+        for_k = wide.dtype.type(op.beta) * g * wide * _next_power(op, d)
+        return for_k * total, for_beta, for_k
+
+
+def backward_all(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[NDArray, Any, Any, Any]:
+    """(dx, d_scale, d_beta, d_k)."""
+    return backward(op, grad_output, x), *backward_parameters(op, grad_output, x)
+
+
+def double_backward(
+    op: LocalResponseNorm, grad_output: NDArray, x: NDArray, cotangent: NDArray
+) -> tuple[NDArray, NDArray]:
+    """The gradients of ⟨u, dx⟩ with respect to g (the jvp, with u) and to x.
+
+    For x: −2·scale·β·[x·Wᵀ(g·u·d^(−β−1)) + g·d^(−β−1)·C + u·Wᵀ(g·x·d^(−β−1))]
+    + 4·scale²·β·(β+1)·x·Wᵀ(g·x·d^(−β−2)·C), with C = W(x·u).
+    """
+    for_x = np.zeros_like(widen(x))
+    if op.beta != 0:
+        with np.errstate(all="ignore"):
+            for_x = sum(_second_order_terms(op, grad_output, x, cotangent, magnitude=False), start=for_x)
+    return jvp(op, x, cotangent), for_x
+
+
+def double_backward_magnitude(
+    op: LocalResponseNorm, grad_output: NDArray, x: NDArray, cotangent: NDArray
+) -> tuple[NDArray, NDArray]:
+    """The sums of the absolute terms of both."""
+    terms = _second_order_terms(op, grad_output, x, cotangent, magnitude=True)
+    return jvp_magnitude(op, x, cotangent), sum((np.abs(term) for term in terms), start=np.zeros_like(widen(x)))
+
+
+def _second_order_terms(
+    op: LocalResponseNorm, grad_output: NDArray, x: NDArray, cotangent: NDArray, *, magnitude: bool
+) -> tuple[NDArray, ...]:
+    g, wide, u, d = widen(grad_output), widen(x), widen(cotangent), denominator(op, x)
+    sign = np.abs if magnitude else np.positive
+    windows = op.windows(x.ndim)
+    with np.errstate(all="ignore"):
+        factor, p1, p2 = _factor(op, wide), _next_power(op, d), _power(d, -np.longdouble(op.beta) - 2)
+        cross = window_sum(sign(wide * u), windows)
+        curved = 2 * wide.dtype.type(op.scale) * (wide.dtype.type(op.beta) + 1)
+        return (
+            -factor * wide * window_sum(sign(g * u * p1), windows, transposed=True),
+            -factor * g * p1 * cross,
+            -factor * u * window_sum(sign(g * wide * p1), windows, transposed=True),
+            factor * curved * wide * window_sum(sign(g * wide * p2 * cross), windows, transposed=True),
+        )
+
+
+def _factor(op: LocalResponseNorm, wide: NDArray) -> Any:
+    """2·scale·β in the type that the reference computes in."""
+    return 2 * wide.dtype.type(op.scale) * wide.dtype.type(op.beta)
+
+
+def _next_power(op: LocalResponseNorm, d: NDArray) -> NDArray:
+    """d^(−β−1). −β − 1 rounded to float64 would cost 400 ulp of float64 where d is 1e300."""
+    return _power(d, -np.longdouble(op.beta) - 1)

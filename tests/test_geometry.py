@@ -157,10 +157,12 @@ def tiles_of(plan, worker, workers):
     def run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, *rest):
         found.append((type(tile)(*map(int, tile)), int(first), int(last)))
 
-    namespace = {**vars(kernels), "run_tile": run_tile, "Parameters": lambda *scalars: scalars}
-    empty = np.empty(0, np.float32)
+    def values(*fields):
+        return fields
+
+    namespace = {**vars(kernels), "run_tile": run_tile, "Parameters": values, "Arrays": values, "sums_of": values}
     run_worker = rebind(kernels._run_worker, namespace, "run_worker")
-    run_worker(empty, empty, empty, empty, plan.positions, plan.scalars, plan.layout, worker, workers)
+    run_worker((), np.empty(0, np.float32), plan.positions, plan.scalars, plan.layout, worker, workers)
     return found
 
 

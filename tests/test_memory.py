@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.backends.cpu import launch
+from numba_lrn.backends.cpu import memory
 from tests.support import assert_accurate, optional
 
 # One operator for each form of the window, on arrays of four dimensions in C order.
@@ -356,7 +356,7 @@ MIB = 2**20
 def peak(function):
     """Bytes allocated by NumPy and Python at the worst moment of a call in a thread without a workspace."""
     function()
-    vars(launch._thread).clear()
+    vars(memory._thread).clear()
     tracemalloc.start()
     try:
         function()

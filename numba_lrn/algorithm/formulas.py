@@ -2,6 +2,10 @@
 
     S = W(x²)     d = k + a·S     y = x·d^(-β)                            p = d^(-β), s·q = d^(-β-1)
     backward      r = g·s·x·q     dx = g·p − 2aβ·x·Wᵀ(r)
+    jvp           ẏ = v·p − 2aβ·x·s·q·C         C = W(x·v), "cross"
+    parameters    Σ r, Σ r·S, Σ g·p·x·ln d: −β times the first two are dk and da, minus the third is dβ
+    second order  for g: the jvp with u; for x: −2aβ·(x·Wᵀ(m) + u·Wᵀ(r) + c), C = W(x·u)
+                  m = g·s·q·u − 2a(β+1)·g·x·s·q·C/d      c = g·s·q·C
 
 docs/derivation.md derives them.
 """
@@ -24,6 +28,7 @@ class Parameters(NamedTuple):
     beta_low: Any
     at_infinity: Any  # d^(-β) and d^(-β-1) where d is Inf
     next_at_infinity: Any
+    next_factor: Any  # 2a(β + 1)
 
 
 def add_square(v, total):
@@ -50,3 +55,48 @@ def residual(g, x, s, q):
 def gradient(x, gp, total, par):
     """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)."""
     return fma(-par.factor, x * total, gp)
+
+
+def add_product(x, v, total):
+    """A term of W(x·v), added."""
+    return fma(x, v, total)
+
+
+def tangent(x, v, p, s, q, cross, par):
+    """ẏ = v·d^(-β) − 2aβ·x·d^(-β-1)·W(x·v)."""
+    return fma(-par.factor, (x * q) * (s * cross), v * p)
+
+
+def rounded_off(total, d, par):
+    """k + a·S − d: what d was rounded by, where k is near d."""
+    return fma(par.scale, total, fma(par.scale_rest, total, par.k - d))
+
+
+def log_denominator(log_d, d, rest):
+    """ln(d + rest). Near d = 1 the logarithm is as small as what d was rounded by."""
+    return log_d + rest if abs(d - real(1.0)) < real(0.5) else log_d
+
+
+def scale_share(r, total):
+    """r·S: what an element adds to −da/β; r itself is what it adds to −dk/β."""
+    return r * total
+
+
+def beta_share(x, gp, log_d):
+    """g·d^(-β)·x·ln d: what an element adds to −dβ."""
+    return gp * x * log_d
+
+
+def mixed(g, x, u, d, s, q, cross, par):
+    """m = g·u·d^(-β-1) − 2a(β+1)·g·x·d^(-β-2)·W(x·u)."""
+    return (g * s) * fma(-par.next_factor, (x * q) * (cross / d), u * q)
+
+
+def crossed(g, s, q, cross):
+    """c = g·d^(-β-1)·W(x·u)."""
+    return (g * s) * (q * cross)
+
+
+def curvature(x, total, rest, par):
+    """−2aβ·(x·Wᵀ(m) + rest), where rest is u·Wᵀ(r) + c."""
+    return -par.factor * fma(x, total, rest)

@@ -42,6 +42,9 @@ LN2 = np.float32(0.6931471805599453)
 # ln 2 in two parts: the first has so few bits that its product with an exponent is exact.
 LN2_HIGH = np.float32(0.693145751953125)
 LN2_LOW = np.float32(1.42860682030941723212e-6)
+SMALLEST_NORMAL = np.float32(2.0**-126)
+SUBNORMAL_SCALE = np.float32(2.0**24)
+SUBNORMAL_LOG = np.float32(16.635532333438686)
 
 # log2(1 + u) / u for 1 + u in [√½, √2], by Chebyshev interpolation: relative error 2^-27.7 (degree 8: 2^-25).
 LOG2_0, LOG2_1, LOG2_2, LOG2_3, LOG2_4, LOG2_5, LOG2_6, LOG2_7, LOG2_8, LOG2_9 = (
@@ -284,6 +287,15 @@ def logarithm(d):
     """ln d for a normal float32 d > 0."""
     exponent, log2_mantissa = log2_parts(d)
     return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, log2_mantissa * LN2))
+
+
+def logarithm_guarded(d):
+    """ln d for any float32: −Inf for 0, NaN for negative numbers."""
+    subnormal = d < SMALLEST_NORMAL
+    value = logarithm(d * SUBNORMAL_SCALE if subnormal else d)
+    value = value - SUBNORMAL_LOG if subnormal else value
+    beyond = d if d > real(0.0) else (real(-math.inf) if d == real(0.0) else real(math.nan))
+    return value if d > real(0.0) and d < real(math.inf) else beyond
 
 
 def logarithm_platform(d):

@@ -15,6 +15,11 @@ def fma(a, b, c):
     return a * b + c
 
 
+def accumulate(total, value):
+    """total + value in float64. A device may add a loop's values in any order that depends on their number alone."""
+    return total + np.float64(value)
+
+
 def bits_of(value):
     """The bits of a real as an integer of the same width."""
     if real is np.float32:

@@ -2,7 +2,7 @@
 
 A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
 of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
-An ``emit`` returns the d that it raised to a power, or 1: where that is Inf or NaN, its strip is emitted again with
+An ``emit`` that raises d to a power returns d: where that is Inf or NaN, its strip is emitted again with
 ``denominator`` and ``inverse_power`` bound to functions that are right there too, so that the usual ones need not
 look.
 A recipe names its stages; the backends supply the windows.
@@ -11,11 +11,20 @@ A recipe names its stages; the backends supply the windows.
 from typing import Any, NamedTuple
 
 from numba_lrn.algorithm.formulas import (
+    add_product,
     add_square,
+    beta_share,
+    crossed,
+    curvature,
     gradient,
+    log_denominator,
+    mixed,
     residual,
+    rounded_off,
+    scale_share,
+    tangent,
 )
-from numba_lrn.algorithm.primitives import load, real, store
+from numba_lrn.algorithm.primitives import fma, load, store
 
 
 class Arrays(NamedTuple):
@@ -26,28 +35,118 @@ class Arrays(NamedTuple):
     out: Any
 
 
+class TangentArrays(NamedTuple):
+    """Those of forward mode: the tangent v of x, and that of y."""
+
+    x: Any
+    v: Any
+    out: Any
+
+
+class SummedArrays(NamedTuple):
+    """Those of the gradients of the parameters: ``sums`` has SUMS numbers of float64 for each tile."""
+
+    x: Any
+    g: Any
+    sums: Any
+
+
+class GradientArrays(NamedTuple):
+    """Those of all gradients in one pass."""
+
+    x: Any
+    g: Any
+    out: Any
+    sums: Any
+
+
+class SecondOrderArrays(NamedTuple):
+    """Those of the second derivative: the cotangent v of dx, and the results for g and for x."""
+
+    x: Any
+    g: Any
+    v: Any
+    out: Any
+    out_x: Any
+
+
 class Stage(NamedTuple):
-    """One window and what surrounds it; ``transposed`` swaps before and after."""
+    """One window and what surrounds it; ``transposed`` swaps before and after. Without ``add`` there is no window.
+
+    ``strip`` names the function of algorithm/window.py that hands neighbours to ``emit``.
+    """
 
     add: str
     emit: str
+    strip: str = "emit_strip"
     transposed: bool = False
 
 
 class Recipe(NamedTuple):
-    """An operation: its stages in order, and the tile buffers that it keeps from one stage to the next."""
+    """An operation: its stages in order, the tile buffers that it keeps from one stage to the next, its arrays.
+
+    Stages of transposed windows come last; what comes after one of them counts as transposed too.
+    """
 
     stages: tuple[Stage, ...]
     kept: tuple[str, ...] = ()
+    arrays: type[tuple] = Arrays
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its arrays."""
+        return self.arrays._fields  # type: ignore[attr-defined]
+
+    @property
+    def sums(self) -> bool:
+        """Whether it adds up something over all elements."""
+        return "sums" in self.names
+
+
+SUMS = 3  # Σ r, Σ r·S, Σ g·d^(-β)·x·ln d
 
 
 RECIPES = {
     "forward": Recipe((Stage("square_term", "emit_normalized"),)),
     # In place, no output may be written before the last window that needs its input has been read.
-    "forward_in_place": Recipe((Stage("square_term", "keep_normalized"), Stage("", "emit_kept")), ("kept",)),
+    "forward_in_place": Recipe(
+        (Stage("square_term", "keep_normalized"), Stage("", "emit_kept", "plain_strip")), ("kept",)
+    ),
     "backward": Recipe(
-        (Stage("square_term", "keep_residual"), Stage("residual_term", "emit_gradient", transposed=True)),
+        (
+            Stage("square_term", "keep_residual"),
+            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True),
+        ),
         ("residual", "kept"),
+    ),
+    "jvp": Recipe(
+        (Stage("product_term", "keep_cross", "plain_strip"), Stage("square_term", "emit_tangent")),
+        ("cross",),
+        TangentArrays,
+    ),
+    "backward_parameters": Recipe(
+        (Stage("square_term", "keep_shares"), Stage("", "shares", "reduce_strip")),
+        ("residual", "kept", "squares"),
+        SummedArrays,
+    ),
+    "backward_all": Recipe(
+        (
+            Stage("square_term", "keep_shares"),
+            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True),
+            Stage("", "shares", "reduce_strip", transposed=True),
+        ),
+        ("residual", "kept", "squares"),
+        GradientArrays,
+    ),
+    "double_backward": Recipe(
+        (
+            Stage("product_term", "keep_cross", "plain_strip"),
+            Stage("square_term", "emit_tangent_and_keep"),
+            Stage("residual_term", "keep_rest", "plain_strip", transposed=True),
+            Stage("mixed_term", "emit_curvature", "plain_strip", transposed=True),
+        ),
+        ("cross", "residual", "mixed", "kept"),
+        SecondOrderArrays,
     ),
 }
 
@@ -62,6 +161,11 @@ def inverse_power(d, par):
     raise NotImplementedError("a backend injects the function")
 
 
+def logarithm(d):
+    """ln d; every backend injects one of algorithm/power.py."""
+    raise NotImplementedError("a backend injects the function")
+
+
 def normalized(x, d, par):
     """y = x·d^(-β); every backend injects one of algorithm/power.py."""
     raise NotImplementedError("a backend injects the function")
@@ -72,9 +176,19 @@ def square_term(arrays, buffers, at, slot, total):
     return add_square(load(arrays.x, at), total)
 
 
+def product_term(arrays, buffers, at, slot, total):
+    """W(x·v)"""
+    return add_product(load(arrays.x, at), load(arrays.v, at), total)
+
+
 def residual_term(arrays, buffers, at, slot, total):
     """Wᵀ(r)"""
     return total + load(buffers.residual, slot)
+
+
+def mixed_term(arrays, buffers, at, slot, total):
+    """Wᵀ(m)"""
+    return total + load(buffers.mixed, slot)
 
 
 def emit_normalized(arrays, buffers, par, at, slot, total):
@@ -94,7 +208,6 @@ def keep_normalized(arrays, buffers, par, at, slot, total):
 def emit_kept(arrays, buffers, par, at, slot, total):
     """y, as it was kept"""
     store(arrays.out, at, load(buffers.kept, slot))
-    return real(1.0)
 
 
 def keep_residual(arrays, buffers, par, at, slot, total):
@@ -111,4 +224,61 @@ def keep_residual(arrays, buffers, par, at, slot, total):
 def emit_gradient(arrays, buffers, par, at, slot, total):
     """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)"""
     store(arrays.out, at, gradient(load(arrays.x, at), load(buffers.kept, slot), total, par))
-    return real(1.0)
+
+
+def keep_cross(arrays, buffers, par, at, slot, total):
+    """C = W(x·v), for the stage of d"""
+    store(buffers.cross, slot, total)
+
+
+def emit_tangent(arrays, buffers, par, at, slot, total):
+    """ẏ = v·d^(-β) − 2aβ·x·d^(-β-1)·C"""
+    x = load(arrays.x, at)
+    v = load(arrays.v, at)
+    d = denominator(total, par)
+    p, s, q = inverse_power(d, par)
+    store(arrays.out, at, tangent(x, v, p, s, q, load(buffers.cross, slot), par))
+    return d
+
+
+def keep_shares(arrays, buffers, par, at, slot, total):
+    """r, g·d^(-β) and S, for the sums and the transposed window"""
+    store(buffers.squares, slot, total)
+    return keep_residual(arrays, buffers, par, at, slot, total)
+
+
+def shares(arrays, buffers, par, at, slot, total):
+    """What an element adds to each of the sums: r, r·S and g·d^(-β)·x·ln d"""
+    r = load(buffers.residual, slot)
+    squares = load(buffers.squares, slot)
+    d = denominator(squares, par)
+    log_d = log_denominator(logarithm(d), d, rounded_off(squares, d, par))
+    return r, scale_share(r, squares), beta_share(load(arrays.x, at), load(buffers.kept, slot), log_d)
+
+
+def emit_tangent_and_keep(arrays, buffers, par, at, slot, total):
+    """The result for g, and r, m and c for the transposed windows.
+
+    Tiles that share rows write the same numbers there.
+    """
+    x = load(arrays.x, at)
+    g = load(arrays.g, at)
+    u = load(arrays.v, at)
+    cross = load(buffers.cross, slot)
+    d = denominator(total, par)
+    p, s, q = inverse_power(d, par)
+    store(arrays.out, at, tangent(x, u, p, s, q, cross, par))
+    store(buffers.residual, slot, residual(g, x, s, q))
+    store(buffers.mixed, slot, mixed(g, x, u, d, s, q, cross, par))
+    store(buffers.kept, slot, crossed(g, s, q, cross))
+    return d
+
+
+def keep_rest(arrays, buffers, par, at, slot, total):
+    """u·Wᵀ(r) + c"""
+    store(buffers.kept, slot, fma(load(arrays.v, at), total, load(buffers.kept, slot)))
+
+
+def emit_curvature(arrays, buffers, par, at, slot, total):
+    """−2aβ·(x·Wᵀ(m) + u·Wᵀ(r) + c)"""
+    store(arrays.out_x, at, curvature(load(arrays.x, at), total, load(buffers.kept, slot), par))

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numba_lrn.algorithm.power import INFINITE, unsigned
-from numba_lrn.algorithm.primitives import bits_of, load, load_integer, real, store
+from numba_lrn.algorithm.primitives import accumulate, bits_of, load, load_integer, real, store
 
 # The functions that consist of loops over neighbours; a backend may compile the others into their callers.
 LOOPS = (
@@ -39,6 +39,8 @@ LOOPS = (
     "climb",
     "masked_strip",
     "plane_terms",
+    "plain_strip",
+    "reduce_strip",
 )
 
 
@@ -87,7 +89,7 @@ def add_term(arrays, buffers, at, slot, total):
 
 
 def emit(arrays, buffers, par, at, slot, total):
-    """What becomes of a window sum; injected. Returns the d that it raised to a power, or 1."""
+    """What becomes of a window sum; injected. Returns the d that it raised to a power, if any."""
     raise NotImplementedError("a backend injects the stage's end")
 
 
@@ -109,6 +111,26 @@ def emit_strip(arrays, buffers, par, at, slot, totals, offset, count):
     if highest >= INFINITE:
         for j in range(count):
             emit_extremes(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+
+
+def plain_strip(arrays, buffers, par, at, slot, totals, offset, count):
+    """The same for an ``emit`` that raises nothing to a power."""
+    for j in range(count):
+        emit(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+
+
+def reduce_strip(arrays, buffers, par, at, slot, totals, offset, count):
+    """Add the three shares that ``emit`` returns for each of ``count`` neighbours to the tile's sums."""
+    sums = buffers.sums
+    a, b, c = np.float64(0.0), np.float64(0.0), np.float64(0.0)
+    for j in range(count):
+        share_a, share_b, share_c = emit(arrays, buffers, par, at + j, slot + j, real(0.0))
+        a = accumulate(a, share_a)
+        b = accumulate(b, share_b)
+        c = accumulate(c, share_c)
+    sums[0] += a
+    sums[1] += b
+    sums[2] += c
 
 
 def sum_strip(arrays, buffers, at, step, slot, slot_step, terms, count):
@@ -427,7 +449,6 @@ def plane_term(arrays, buffers, at, slot, total):
 def emit_plane(arrays, buffers, par, at, slot, total):
     """A window sum into the other plane."""
     store(arrays.out, at, total)
-    return real(1.0)
 
 
 PLANE_LANES = 1024

@@ -15,6 +15,18 @@ class Backend(Protocol):
     def backward(self, op: Any, grad_output: Any, x: Any, out: Any) -> Any:
         """dx, likewise."""
 
+    def jvp(self, op: Any, x: Any, tangent: Any, out: Any) -> Any:
+        """The tangent of y, likewise."""
+
+    def backward_parameters(self, op: Any, grad_output: Any, x: Any) -> Any:
+        """(d_scale, d_beta, d_k)."""
+
+    def backward_all(self, op: Any, grad_output: Any, x: Any) -> Any:
+        """(dx, d_scale, d_beta, d_k)."""
+
+    def double_backward(self, op: Any, grad_output: Any, x: Any, cotangent: Any) -> Any:
+        """The gradients of ⟨cotangent, dx⟩ with respect to grad_output and x."""
+
 
 # A class is known by (top module, name), so that it need not be imported to be registered.
 _REGISTRY: dict[tuple[str, str], str] = {

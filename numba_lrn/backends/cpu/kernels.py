@@ -12,7 +12,7 @@ import numpy as np
 
 from numba_lrn.algorithm import formulas, power, primitives, recipes, window
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.algorithm.recipes import RECIPES, Arrays
+from numba_lrn.algorithm.recipes import RECIPES, SUMS
 from numba_lrn.algorithm.window import Space, Tile
 from numba_lrn.backends.cpu import primitives as cpu_primitives
 from numba_lrn.backends.cpu.compiler import (
@@ -32,10 +32,14 @@ class Buffers(NamedTuple):
     total: Any  # window sums
     residual: Any  # what a recipe keeps from one stage to the next
     kept: Any
+    cross: Any
+    mixed: Any
+    squares: Any
     running: Any  # running sums of a row's lanes, in three parts
     suffix: Any  # suffix sums of one block of rows
     rungs: Any  # sums of 1, 4, 16, … neighbours
     planes: Any  # the two planes of a box
+    sums: Any  # the tile's part of the caller's sums
 
 
 class Layout(NamedTuple):
@@ -59,6 +63,9 @@ class Layout(NamedTuple):
     total: int  # sizes of the buffers, in elements
     residual: int
     kept: int
+    cross: int
+    mixed: int
+    squares: int
     running: int
     suffix: int
     rungs: int
@@ -84,7 +91,8 @@ class Variant(NamedTuple):
 def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     """Primitives, power functions, formulas and terms in one namespace, shared by the kernels that use them."""
     injected: dict[str, Any] = {
-        name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "real_of", "load", "load_integer", "store")
+        name: getattr(cpu_primitives, name)
+        for name in ("fma", "accumulate", "bits_of", "real_of", "load", "load_integer", "store")
     }
     injected["real"] = getattr(np, real_name)
     if real_name == "float64":
@@ -103,6 +111,7 @@ def _terms(variant: Variant, denominator: str, inverse_power: str, normalized: s
         "denominator": mathematics[denominator],
         "inverse_power": mathematics[inverse_power],
         "normalized": mathematics[normalized],
+        "logarithm": mathematics["logarithm_platform" if variant.real == "float64" else "logarithm_guarded"],
     }
     return bind((recipes,), compile_inline, injected, f"{variant.power}_{variant.real}_{denominator}")
 
@@ -110,17 +119,18 @@ def _terms(variant: Variant, denominator: str, inverse_power: str, normalized: s
 def _stage(variant: Variant, stage: recipes.Stage) -> Any:
     """The function that runs one stage over one tile."""
     terms = _terms(variant, "denominator", "finite_power", "finite_times")
+    at_extremes = _terms(variant, "denominator_at_extremes", "power_at_extremes", "times_at_extremes")
     injected = {**_mathematics(variant.power, variant.real), "sum_plane": sum_plane}
-    injected["emit"] = terms[stage.emit]
-    injected["emit_extremes"] = _terms(variant, "denominator_at_extremes", "power_at_extremes", "times_at_extremes")[
-        stage.emit
-    ]
+    injected["emit"] = (terms if stage.strip == "emit_strip" else at_extremes)[stage.emit]
+    injected["emit_extremes"] = at_extremes[stage.emit]
     form = "pointwise"
     if stage.add:
         injected["add_term"] = terms[stage.add]
         form = variant.form
     tag = f"{variant.name}_{stage.emit}_{sources_stamp()[:8]}"
-    return bind((window,), _compile_window, injected, tag)[form]
+    namespace = bind((window,), _compile_window, injected, tag)
+    namespace["emit_strip"] = namespace[stage.strip]
+    return namespace[form]
 
 
 def _compile_window(function: Callable) -> Any:
@@ -135,15 +145,16 @@ class Kernel:
         self._dispatcher: Any = None
         self._address = 0
 
-    def __call__(self, workers: int, x, g, out, workspace, positions, scalars, layout) -> None:
-        """Run on flat arrays; ``workers`` > 1 shares the tiles among as many threads."""
+    def __call__(self, workers: int, arrays, workspace, positions, scalars, layout) -> None:
+        """Run on the recipe's arrays, flat, as a tuple; ``workers`` > 1 shares the tiles among as many threads."""
         if self._dispatcher is None:
-            self._compile((x, g, out, workspace, positions, scalars, layout, 0, workers, workers))
+            self._compile((arrays, workspace, positions, scalars, layout, 0, workers, workers))
         if workers == 1:
-            self._dispatcher(x, g, out, workspace, positions, scalars, layout, 0, 1, 1)
+            self._dispatcher(arrays, workspace, positions, scalars, layout, 0, 1, 1)
         else:
-            loop = parallel_loop(self._variant.dtype, self._variant.real)
-            loop(self._address, x, g, out, workspace, positions, scalars, layout, workers)
+            recipe = RECIPES[self._variant.recipe]
+            loop = parallel_loop(self._variant.dtype, self._variant.real, len(recipe.names), recipe.sums)
+            loop(self._address, arrays, workspace, positions, scalars, layout, workers)
 
     def _compile(self, arguments: tuple) -> None:
         dispatcher = compile_entry(entry_function(self._variant), arguments)
@@ -164,40 +175,68 @@ def kernel(variant: Variant) -> Kernel:
 def entry_function(variant: Variant) -> Callable:
     """The entry point of a variant, ready to be compiled."""
     recipe = RECIPES[variant.recipe]
-    stages = [_stage(variant, stage) for stage in recipe.stages]
+    ahead = [_stage(variant, stage) for stage in recipe.stages if not stage.transposed]
+    behind = [_stage(variant, stage) for stage in recipe.stages if stage.transposed]
     namespace: dict[str, Any] = {
         "np": np,
-        "Arrays": Arrays,
+        "SUMS": SUMS,
+        "Arrays": recipe.arrays,
         "Buffers": Buffers,
         "Space": Space,
         "Tile": Tile,
         "Parameters": formulas.Parameters,
-        "first_stage": stages[0],
-        "second_stage": stages[-1],
+        "ahead": _one_after_another(ahead),
     }
-    run = _run_one_stage if len(stages) == 1 else _run_two_stages
+    run = _run_ahead
+    if behind:
+        namespace["behind"] = _one_after_another(behind)
+        run = _run_behind
+    namespace["sums_of"] = compile_inline(_sums_of if recipe.sums else _no_sums)
     namespace["run_tile"] = compile_inline(rebind(run, namespace, "run_tile"))
     namespace["run_worker"] = compile_inline(rebind(_run_worker, namespace, "run_worker"))
     return rebind(_entry(f"{variant.name} {sources_stamp()}"), namespace, variant.name)
 
 
+def _one_after_another(stages: list[Any]) -> Any:
+    """One function that runs the stages in turn."""
+    following = stages[-1]
+    for stage in reversed(stages[:-1]):
+        namespace = {"this_stage": stage, "following_stages": following}
+        following = compile_inline(rebind(_two_stages, namespace, "two_stages"))
+    return following
+
+
+def _two_stages(arrays, buffers, par, space, tile, positions, first, last):
+    this_stage(arrays, buffers, par, space, tile, positions, first, last)
+    following_stages(arrays, buffers, par, space, tile, positions, first, last)
+
+
 def _entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
-    def entry(x, g, out, workspace, positions, scalars, layout, first_worker, last_worker, workers):
+    def entry(arrays, workspace, positions, scalars, layout, first_worker, last_worker, workers):
         stamp  # noqa: B018
         for worker in range(first_worker, last_worker):
-            run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers)
+            run_worker(arrays, workspace, positions, scalars, layout, worker, workers)
 
     return entry
 
 
-def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, workers):
+def _sums_of(arrays, workspace, tile):
+    return arrays.sums[tile * SUMS : (tile + 1) * SUMS]
+
+
+def _no_sums(arrays, workspace, tile):
+    return workspace[:0]
+
+
+def _run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
     """One worker's share of the tiles, with its own part of the workspace."""
-    arrays = Arrays(x, g, out)
+    arrays = Arrays(*arrays)
     par = Parameters(
-        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4], scalars[5], scalars[6], scalars[7], scalars[8]
-    )
+        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4],
+        scalars[5], scalars[6], scalars[7], scalars[8], scalars[9],
+    )  # fmt: skip
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
     tile_outers, tile_rows, tile_lanes, tiles, step, strip = (
         layout[6],
@@ -215,14 +254,18 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
     e5 = e4 + layout[16]
     e6 = e5 + layout[17]
     e7 = e6 + layout[18]
-    buffers = Buffers(
-        workspace[e0:e1], workspace[e1:e2], workspace[e2:e3], workspace[e3:e4],
-        workspace[e4:e5], workspace[e5:e6], workspace[e6:e7],
-    )  # fmt: skip
-    axes = layout[19:]
+    e8 = e7 + layout[19]
+    e9 = e8 + layout[20]
+    e10 = e9 + layout[21]
+    axes = layout[22:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
+        buffers = Buffers(
+            workspace[e0:e1], workspace[e1:e2], workspace[e2:e3], workspace[e3:e4], workspace[e4:e5],
+            workspace[e5:e6], workspace[e6:e7], workspace[e7:e8], workspace[e8:e9], workspace[e9:e10],
+            sums_of(arrays, workspace, index),
+        )  # fmt: skip
         lane = index % lane_tiles * tile_lanes
         first = index // lane_tiles % row_tiles * tile_rows
         outer = index // lane_tiles // row_tiles * tile_outers
@@ -234,19 +277,21 @@ def _run_worker(x, g, out, workspace, positions, scalars, layout, worker, worker
         run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step)
 
 
-def _run_one_stage(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
+def _run_ahead(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
+    """No window is transposed: the stages take turns over the same rows."""
     space = Space(length, inner, unit, before, after, 0, axes)
-    first_stage(arrays, buffers, par, space, tile, positions, first, last)
+    for row in range(first, last, step):
+        ahead(arrays, buffers, par, space, tile, positions, row, min(row + step, last))
 
 
-def _run_two_stages(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
-    """The second window is the transposed one; the first stage runs ahead of it by the rows that it reaches."""
+def _run_behind(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step):
+    """Transposed windows come behind; the other stages run ahead of them by the rows that they reach."""
     space = Space(length, inner, unit, before, after, 0, axes)
     mirror = Space(length, inner, unit, after, before, 1, axes)
     done = tile.base
     for row in range(first, last, step):
         stop = min(row + step, last)
         ready = min(stop + before, tile.base + tile.rows)
-        first_stage(arrays, buffers, par, space, tile, positions, done, ready)
-        second_stage(arrays, buffers, par, mirror, tile, positions, row, stop)
+        ahead(arrays, buffers, par, space, tile, positions, done, ready)
+        behind(arrays, buffers, par, mirror, tile, positions, row, stop)
         done = ready

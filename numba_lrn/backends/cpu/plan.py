@@ -31,6 +31,7 @@ BOX_TILE = 128 * 1024
 PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
+SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
 
 NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
 # Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
@@ -48,6 +49,11 @@ class Plan(NamedTuple):
     scalars: NDArray
     workspace: int  # elements a worker
     workers: int
+
+    @property
+    def tiles(self) -> int:
+        """Into how many parts the array is cut."""
+        return int(self.layout[Layout._fields.index("tiles")])
 
 
 def power_function(beta: float, scale: float, k: float, real: Any) -> str:
@@ -73,7 +79,10 @@ def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     with np.errstate(over="ignore"):
         rounded = float(real(scale))
         rest = scale - rounded if math.isfinite(rounded) else 0.0
-        fields = (scale, rest, k, 2 * scale * beta, -beta, high, -beta - high, at_infinity, next_at_infinity)
+        fields = (
+            scale, rest, k, 2 * scale * beta, -beta, high, -beta - high,
+            at_infinity, next_at_infinity, 2 * scale * (beta + 1),
+        )  # fmt: skip
         return np.array(fields, real)
 
 
@@ -112,7 +121,9 @@ def make_plan(
     form = choose_form(dimensions)
     nbytes = math.prod(dimension.extent for dimension in dimensions) * dtype.itemsize
     workers = threads if nbytes >= SERIAL_BYTES else 1
-    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, workers, in_place)
+    # Sums are added tile by tile: their tiles must not depend on the number of threads.
+    parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
+    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
     workers = min(workers, layout.tiles)
     power = power_function(op.beta, op.scale, op.k, real)
     variant = Variant(recipe, form, power, dtype.name, real.__name__)
@@ -148,7 +159,7 @@ def _layout(
     axes: list[int] = []
     positions = np.zeros(1, np.int32)
     strip = STRIP
-    sizes = dict.fromkeys(("total", "residual", "kept", "running", "suffix", "rungs", "planes"), 0)
+    sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes["total"] = strip
     if form == "direct":
         tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, bool(kept), workers, in_place)
@@ -184,7 +195,7 @@ def _layout(
     held = tile_outers * min(length, tile_rows + n - 1) * (inner // unit) * tile_lanes
     sizes.update((name, held) for name in kept)
     tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
-    turns = form == "direct" and not in_place
+    turns = form == "direct" and kept and not in_place
     step = max(1, TURN // tile_lanes) if turns else length
     layout = Layout(
         outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, **sizes

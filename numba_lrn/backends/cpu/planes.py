@@ -36,7 +36,7 @@ def _dispatcher(form: str, real_name: str):
     ends = {
         name: compile_inline(rebind(getattr(window, name), injected, name)) for name in ("plane_term", "emit_plane")
     }
-    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], emit_extremes=ends["emit_plane"])
+    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"])
 
     def compile_window(function: Callable) -> Any:
         return (
@@ -45,6 +45,7 @@ def _dispatcher(form: str, real_name: str):
 
     name = f"plane_{form}_{real_name}"
     namespace = bind((primitives, window), compile_window, injected, f"{name}_{sources_stamp()[:8]}")
+    namespace["emit_strip"] = namespace["plain_strip"]
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),
         {"run_pass": namespace[f"plane_{form}"], "Planes": Planes, "Space": Space, "Parts": Parts},

@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 
 HALF = ir.HalfType()
 FLOAT = ir.FloatType()
+DOUBLE = ir.DoubleType()
 INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 
@@ -24,6 +25,22 @@ def fma(typingctx, a, b, c):
         return builder.fma(*arguments)
 
     return a(a, a, a), codegen
+
+
+@intrinsic
+def accumulate(typingctx, total, value):
+    """total + value in float64, in any order: what a loop adds up may be split among the lanes of a vector.
+
+    Of LLVM's fast-math flags it has ``reassoc`` alone, which assumes neither NaN nor Inf away.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        total, value = arguments
+        if value.type == FLOAT:
+            value = builder.fpext(value, DOUBLE)
+        return builder.fadd(total, value, flags=("reassoc",))
+
+    return types.float64(types.float64, value), codegen
 
 
 @intrinsic

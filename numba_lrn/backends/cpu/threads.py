@@ -55,9 +55,9 @@ def available_workers() -> int:
 
 
 @intrinsic
-def call_kernel(typingctx, address, x, g, out, workspace, positions, scalars, layout, first, last, workers):
+def call_kernel(typingctx, address, arrays, workspace, positions, scalars, layout, first, last, workers):
     """Call the machine code at ``address``, an entry of kernels.py compiled for just these argument types."""
-    kernel_types = (x, g, out, workspace, positions, scalars, layout, first, last, workers)
+    kernel_types = (arrays, workspace, positions, scalars, layout, first, last, workers)
 
     def codegen(context, builder, signature, arguments):
         convention = context.call_conv
@@ -72,20 +72,20 @@ def call_kernel(typingctx, address, x, g, out, workspace, positions, scalars, la
 def _parallel_entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
-    def run_parallel(address, x, g, out, workspace, positions, scalars, layout, workers):
+    def run_parallel(address, arrays, workspace, positions, scalars, layout, workers):
         stamp  # noqa: B018
         for worker in numba.prange(workers):
             # prange counts in uint64, which would make floats of differences.
             index = numba_types.int64(worker)
-            call_kernel(address, x, g, out, workspace, positions, scalars, layout, index, index + 1, workers)
+            call_kernel(address, arrays, workspace, positions, scalars, layout, index, index + 1, workers)
 
     return run_parallel
 
 
 @functools.cache
-def parallel_loop(dtype_name: str, real_name: str) -> "ParallelLoop":
-    """The parallel loop for arrays of one dtype."""
-    return ParallelLoop(f"parallel_{dtype_name}_{real_name}")
+def parallel_loop(dtype_name: str, real_name: str, arrays: int, sums: bool) -> "ParallelLoop":
+    """The parallel loop for so many arrays of one dtype, the last of which may be sums."""
+    return ParallelLoop(f"parallel_{dtype_name}_{real_name}_{arrays}{'_sums' if sums else ''}")
 
 
 class ParallelLoop:
