@@ -218,6 +218,7 @@ AS_INPUT = pytest.mark.parametrize("place", INPUTS)
 MATCHED = [as_gradient, as_out, as_out_of_backward]
 AS_MATCHED = pytest.mark.parametrize("place", MATCHED)
 
+KINDS = "supported are NumPy arrays (numpy.ndarray, numpy.memmap) and PyTorch tensors"
 SUPPORTED = "supported are float16, bfloat16 (ml_dtypes), float32 and float64"
 
 
@@ -296,17 +297,14 @@ def test_wrong_out_is_not_written(x):
 def test_not_an_array(place, x, wrong):
     kind = type(wrong)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    text = (
-        f"got {name}; supported are NumPy arrays (numpy.ndarray, numpy.memmap): convert it first, for example with "
-        "numpy.asarray(x)"
-    )
+    text = f"got {name}; {KINDS}: convert it first, for example with numpy.asarray(x)"
     with refused(TypeError, text):
         place(wrong, x)
 
 
 @pytest.mark.parametrize("place", [*INPUTS, as_gradient])
 def test_none(place, x):
-    with refused(TypeError, "got NoneType; supported are NumPy arrays (numpy.ndarray, numpy.memmap)"):
+    with refused(TypeError, f"got NoneType; {KINDS}"):
         place(None, x)
 
 
@@ -336,7 +334,7 @@ def test_subclass_of_a_masked_array(place, x):
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 def test_subclass_of_an_array(place, x, kind):
     wrong = x[0].view(kind)
-    text = "supported are NumPy arrays (numpy.ndarray, numpy.memmap): what it adds to an array would be lost"
+    text = f"{KINDS}: what it adds to an array would be lost"
     with refused(TypeError, f"{kind.__qualname__}; {text}; pass numpy.asarray(x) if that is meant"):
         place(wrong, x)
 

@@ -67,7 +67,6 @@ def backend_of(array: Any) -> Backend:
 def _refusal(array: Any) -> str:
     kind = type(array)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    top = kind.__module__.partition(".")[0]
     if any(base.__module__.partition(".")[0] == "numpy" and base.__name__ == "MaskedArray" for base in kind.__mro__):
         return f"got {name}, whose mask would be ignored; fill it first, for example with x.filled(0)"
     if any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in kind.__mro__):

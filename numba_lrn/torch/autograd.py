@@ -178,9 +178,7 @@ class DoubleBackward(_OfTensors):
     """(for grad_output, for x) of grad_output, x and the cotangent of dx."""
 
     @staticmethod
-    def forward(
-        grad_output: Tensor, x: Tensor, cotangent: Tensor, op: LocalResponseNorm
-    ) -> tuple[Tensor, Tensor]:
+    def forward(grad_output: Tensor, x: Tensor, cotangent: Tensor, op: LocalResponseNorm) -> tuple[Tensor, Tensor]:
         return _double_backward(op, grad_output, x, cotangent)
 
     @staticmethod

@@ -41,18 +41,14 @@ def backward_parameters(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -
     return d_scale, d_beta, d_k
 
 
-def backward_all(
-    op: LocalResponseNorm, grad_output: Tensor, x: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """dx and the gradients of scale, β and k, with their own gradients."""
     _check(op, x, grad_output=grad_output)
-    values = [torch.tensor(value, dtype=torch.float64) for value in (op.scale, op.beta, op.k)]
-    return parameters.backward(grad_output, x, *values, op)
+    scale, beta, k = (torch.tensor(value, dtype=torch.float64) for value in (op.scale, op.beta, op.k))
+    return parameters.backward(grad_output, x, scale, beta, k, op)
 
 
-def double_backward(
-    op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor
-) -> tuple[Tensor, Tensor]:
+def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of ⟨cotangent, dx⟩ with respect to grad_output and x, with their own gradients."""
     _check(op, x, grad_output=grad_output, cotangent=cotangent)
     return autograd.double_backward(op, grad_output, x, cotangent)

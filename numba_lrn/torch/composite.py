@@ -7,7 +7,7 @@ calls come here.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from numba_lrn.operator import LocalResponseNorm
 
 Windows = dict[int, tuple[int, int]]
 Window = Sequence[Sequence[int]]
-Parameter = float | Tensor
+Parameter: TypeAlias = "float | Tensor"
 
 
 def window_sum(values: Tensor, windows: Windows) -> Tensor:

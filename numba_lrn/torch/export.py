@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from numba_lrn.torch import composite
 
-Parameter = float | Tensor
+Parameter: TypeAlias = "float | Tensor"
 
 
 def is_wanted() -> bool:

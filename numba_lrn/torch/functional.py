@@ -1,8 +1,8 @@
 """``local_response_norm`` for tensors: checks, and which way a call goes."""
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from numba_lrn.functional import operator_of
 from numba_lrn.operator import Axes
 from numba_lrn.torch import arrays, autograd, composite, export, operators, parameters
 
-Parameter = float | Tensor
+Parameter: TypeAlias = "float | Tensor"
 
 
 def local_response_norm(
@@ -98,14 +98,14 @@ _HALF = (torch.float16, torch.bfloat16)
 def _with_tensors(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Parameter, axis: Axes) -> Tensor:
     """Outside a compiled function, with alpha, beta or k given as tensors."""
     given = _checked_parameters(alpha, beta, k)
-    window = operator_of(size, *(1.0 if isinstance(value, Tensor) else value for value in given), axis)
+    window = operator_of(size, *_numbers(given, 1.0), axis)
     tensors = [value for value in given if isinstance(value, Tensor)]
     if any(tensor.ndim for tensor in tensors):
         return composite.of_window(x, operators.window(window), *given)
     if autograd.differentiated(*tensors):
-        return parameters.forward(x, *_as_tensors(operators.window(window), *given), window)
-    values = (value.item() if isinstance(value, Tensor) else value for value in given)
-    return autograd.forward(operator_of(size, *values, axis), x)
+        scale, beta_value, k_value = _as_tensors(operators.window(window), *given)
+        return parameters.forward(x, scale, beta_value, k_value, window)
+    return autograd.forward(operator_of(size, *_numbers(given), axis), x)
 
 
 def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,11 +157,21 @@ def _window(size: Axes, axis: Axes) -> operators.Window:
 
 
 def _checked_parameters(*given: Parameter) -> tuple[Parameter, ...]:
+    """alpha, beta and k; operator.py checks those that are no tensors."""
     for name, value in zip(("alpha", "beta", "k"), given, strict=True):
         if isinstance(value, Tensor) and (value.dtype.is_complex or value.dtype is torch.bool):
-            msg = f"{name} has dtype {value.dtype}; a parameter must be real: convert it, for example with {name}.float()"
+            msg = f"{name} has dtype {value.dtype}; a parameter must be real: convert it, as with {name}.float()"
             raise TypeError(msg)
     return given
+
+
+def _numbers(given: Iterable[Parameter], of_tensors: float | None = None) -> tuple[float, float, float]:
+    """alpha, beta and k as numbers, tensors by their values or all by ``of_tensors``."""
+    alpha, beta, k = (
+        value if not isinstance(value, Tensor) else value.item() if of_tensors is None else of_tensors
+        for value in given
+    )
+    return alpha, beta, k
 
 
 def _as_tensors(window: operators.Window, alpha: Parameter, beta: Parameter, k: Parameter) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from numba_lrn.operator import LocalResponseNorm
-from numba_lrn.torch import arrays, composite
+from numba_lrn.torch import arrays
 
 _MODULES = {"cpu": "numba_lrn.backends.cpu.launch", "cuda": "numba_lrn.backends.cuda.launch"}
 
@@ -41,15 +41,56 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, out: Tensor 
     return _run("backward", op, grad_output, x, like=x, out=out)
 
 
+def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor, out: Tensor | None = None) -> Tensor:
+    """ẏ, in ``out`` or in a new tensor."""
+    return _run("jvp", op, x, tangent, like=x, out=out)
+
+
+def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """(for grad_output, for x) in new tensors."""
+    given = (arrays.as_array(tensor) for tensor in (grad_output, x, cotangent))
+    for_grad, for_x = _launch(x).double_backward(op, *given)
+    return arrays.as_tensor(for_grad, x), arrays.as_tensor(for_x, x)
+
+
+def backward_all(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and of three tensors of no dimension."""
+    op = with_values(scale, beta, k, *window)
+    dx, *gradients = _launch(x).backward_all(op, arrays.as_array(grad_output), arrays.as_array(x))
+    of_scale, of_beta, of_k = (
+        torch.tensor(gradient, dtype=number.dtype, device=number.device)
+        for gradient, number in zip(gradients, (scale, beta, k), strict=True)
+    )
+    return arrays.as_tensor(dx, x), of_scale, of_beta, of_k
+
+
 def _run(name: str, op: LocalResponseNorm, *tensors: Tensor, like: Tensor, out: Tensor | None) -> Tensor:
     run = getattr(_launch(like), name)
     given = [arrays.as_array(tensor) for tensor in tensors]
     if out is None:
-        if like.is_contiguous() and like.is_cpu and like.dtype is not torch.bfloat16:
-            return arrays.as_tensor(run(op, *given), like)  # 2 µs less than an ``out``
-        out = arrays.empty_like(like)
+        return arrays.as_tensor(run(op, *given), like)
     run(op, *given, arrays.as_array(out))
     return out
+
+
+@functools.lru_cache(maxsize=256)
+def _operator(
+    axis: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
+) -> LocalResponseNorm:
+    return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
+
+
+def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
+    """The operator of a node's arguments."""
+    return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
+
+
+def with_values(scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
+    """The operator of the present values of tensors."""
+    axis, before, after = window
+    return operator(axis, before, after, scale.item(), beta.item(), k.item())
 
 
 def _launch(x: Tensor) -> Any:
@@ -73,41 +114,3 @@ def _import(device: str) -> Any:
             "'numba-lrn[cuda12]' or 'numba-lrn[cuda13]', or move the tensor to the CPU with x.cpu()"
         )
         raise ImportError(msg) from error
-
-
-def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor) -> Tensor:
-    """ẏ in a new tensor."""
-    return composite.jvp(op, x, tangent)
-
-
-def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """(for grad_output, for x) in new tensors."""
-    return composite.double_backward(op, grad_output, x, cotangent)
-
-
-def backward_all(
-    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and of three tensors of no dimension."""
-    op = with_values(scale, beta, k, *window)
-    with torch.no_grad():
-        function = functools.partial(composite.forward, windows=op.windows(x.ndim))
-        result: tuple[Tensor, Tensor, Tensor, Tensor] = composite.pull(function, (x, scale, beta, k), grad_output)
-    return result
-
-
-@functools.lru_cache(maxsize=256)
-def _operator(
-    axis: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
-) -> LocalResponseNorm:
-    return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
-
-
-def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
-    """The operator of a node's arguments."""
-    return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
-
-
-def with_values(scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
-    """The operator of the present values of tensors."""
-    return operator(*window, scale.item(), beta.item(), k.item())

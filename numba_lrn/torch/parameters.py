@@ -80,7 +80,8 @@ class Forward(_OfTensors):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        return *backward(grad_output, *ctx.saved_tensors, ctx.op), None
+        x, scale, beta, k = ctx.saved_tensors
+        return *backward(grad_output, x, scale, beta, k, ctx.op), None
 
 
 class Backward(_OfTensors):

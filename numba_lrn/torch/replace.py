@@ -21,7 +21,7 @@ class Replaced(int):
     model: nn.Module
     left: int
 
-    def __new__(cls, count: int, model: nn.Module, left: int) -> "Replaced":  # noqa: D102
+    def __new__(cls, count: int, model: nn.Module, left: int) -> "Replaced":  # noqa: D102, PYI034
         self = super().__new__(cls, count)
         self.model = model
         self.left = left

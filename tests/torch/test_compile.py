@@ -81,7 +81,7 @@ def test_forward_mode_from_outside_is_refused(warm, fullgraph):
         function(x)
     with (
         forward_ad.dual_level(),
-        pytest.raises((NotImplementedError, torch._dynamo.exc.Unsupported), match="forward|Observed exception"),
+        pytest.raises((NotImplementedError, torch._dynamo.exc.Unsupported), match=r"forward|Observed exception"),
     ):
         function(forward_ad.make_dual(x, x.flip(1)))
     if warm:

@@ -30,13 +30,13 @@ def test_dtypes(dtype):
 
 @pytest.mark.parametrize("x", [[1.0], None, 1.0])
 def test_not_a_tensor(x):
-    text = f"input must be a torch.Tensor, got {type(x).__name__}; use numba_lrn.local_response_norm for arrays"
+    text = f"input must be a torch.Tensor, got {type(x).__name__}; numba_lrn.local_response_norm takes arrays"
     with refused(TypeError, text):
         local_response_norm(x, 3)
 
 
 def test_sparse():
-    with refused(TypeError, "input has layout torch.sparse_coo; only dense tensors are supported: use input.to_dense()"):
+    with refused(TypeError, "input has layout torch.sparse_coo; only dense tensors are supported: use input."):
         local_response_norm(torch.ones(2, 3, 4).to_sparse(), 3)
 
 
@@ -70,7 +70,7 @@ def test_tensors_on_a_device_without_kernels(monkeypatch):
     from numba_lrn.torch import kernels
 
     monkeypatch.setitem(kernels._MODULES, "cuda", "numba_lrn.backends.not_installed")
-    text = "no kernels for tensors on cuda: No module named 'numba_lrn.backends.not_installed'. Install the CUDA backend"
+    text = "no kernels for tensors on cuda: No module named 'numba_lrn.backends.not_installed'. Install the CUDA"
     with refused(ImportError, text):
         kernels._import("cuda")
 

@@ -5,8 +5,18 @@ import pytest
 
 from numba_lrn import reference
 from tests.support import assert_accurate, assert_same_bits
-from tests.torch.common import ARGUMENTS, EVERY_DTYPE, OPERATOR, SHAPE, array, close, local_response_norm, random
-from tests.torch.common import theirs, torch
+from tests.torch.common import (
+    ARGUMENTS,
+    EVERY_DTYPE,
+    OPERATOR,
+    SHAPE,
+    array,
+    close,
+    local_response_norm,
+    random,
+    theirs,
+    torch,
+)
 
 
 @EVERY_DTYPE

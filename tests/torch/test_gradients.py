@@ -5,8 +5,20 @@ import itertools
 import pytest
 
 from tests.support import assert_accurate
-from tests.torch.common import ALPHA, BETA, K, OPERATOR, SIZE, array, close, local_response_norm, ours, random, theirs
-from tests.torch.common import torch
+from tests.torch.common import (
+    ALPHA,
+    BETA,
+    OPERATOR,
+    SIZE,
+    K,
+    array,
+    close,
+    local_response_norm,
+    ours,
+    random,
+    theirs,
+    torch,
+)
 
 SMALL = (2, 5, 3)
 jacfwd, jacrev = torch.func.jacfwd, torch.func.jacrev

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from numba_lrn.torch import LocalResponseNorm
-from tests.torch.common import ALPHA, ARGUMENTS, BETA, K, SIZE, close, local_response_norm, random, theirs, torch
+from tests.torch.common import ALPHA, ARGUMENTS, BETA, SIZE, K, close, local_response_norm, random, theirs, torch
 
 
 @pytest.mark.parametrize("arguments", [(5,), (2, 1e-3), (3, 1.0, 0.5, 2.0)], ids=str)
@@ -73,18 +73,19 @@ def test_learnable_numbers_are_exponentials():
 
 
 def test_learns_the_numbers_of_another():
-    torch.manual_seed(0)
-    goal, module = LocalResponseNorm(5, 2.0, 0.5, 1.5), LocalResponseNorm(5, 1.0, 0.75, 1.0, learnable=("alpha", "k", "beta"))
-    optimiser = torch.optim.Adam(module.parameters(), 0.03)
-    x = 3 * random(4, (4, 9, 6, 5), "float32")
-    start = (module(x) - goal(x)).pow(2).mean().item()
-    for _ in range(150):
+    goal, module = LocalResponseNorm(5, 2.0, 0.5, 1.5), LocalResponseNorm(5, 1.0, 0.5, 1.0, learnable=("alpha", "k"))
+    optimiser = torch.optim.Adam(module.parameters(), 0.05)
+    x = random(4, (2, 9, 3, 2), "float32")
+    losses = []
+    for _ in range(100):
         optimiser.zero_grad()
         loss = (module(x) - goal(x)).pow(2).mean()
         loss.backward()
         optimiser.step()
-    assert loss.item() < 1e-3 * start
-    assert all(getattr(module, name) > 0 for name in ("alpha", "beta", "k"))
+        losses.append(loss.item())
+    assert losses[-1] < 1e-3 * losses[0]
+    assert module.alpha.item() == pytest.approx(2, rel=0.1)
+    assert module.k.item() == pytest.approx(1.5, rel=0.1)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -6,7 +6,7 @@ import pytest
 import numba_lrn as lrn
 from numba_lrn import LocalResponseNorm
 from tests.support import assert_same_bits
-from tests.torch.common import ALPHA, ARGUMENTS, BETA, K, OPERATOR, SIZE, array, close, ours, random, theirs, torch
+from tests.torch.common import ALPHA, ARGUMENTS, BETA, OPERATOR, SIZE, K, array, close, ours, random, theirs, torch
 
 
 def test_functions_keep_gradients():
@@ -16,9 +16,7 @@ def test_functions_keep_gradients():
     dx = lrn.local_response_norm_backward(g, x, *ARGUMENTS)
     close(dx, expected)
     u = random(3)
-    for got, wanted in zip(
-        torch.autograd.grad(dx, (g, x), u), torch.autograd.grad(expected, (g, x), u), strict=True
-    ):
+    for got, wanted in zip(torch.autograd.grad(dx, (g, x), u), torch.autograd.grad(expected, (g, x), u), strict=True):
         close(got, wanted)
 
 
@@ -63,7 +61,7 @@ def test_out_refuses_what_it_would_lose():
         OPERATOR(x.detach(), out=np.empty(x.shape))
     with pytest.raises(ValueError, match="out has shape"):
         OPERATOR(x.detach(), out=torch.empty(3, dtype=x.dtype))
-    with pytest.raises(TypeError, match="out has dtype torch.float32 and x torch.float64"):
+    with pytest.raises(TypeError, match=r"out has dtype torch\.float32 and x torch\.float64"):
         OPERATOR(x.detach(), out=torch.empty(x.shape))
 
 
