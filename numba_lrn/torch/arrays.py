@@ -27,12 +27,38 @@ def check_tensor(tensor: Any, name: str) -> None:
 
 
 def as_array(tensor: Tensor) -> Any:
-    """The array on the memory of a tensor, gradients apart: NumPy's on the CPU, the tensor itself on a CUDA device."""
+    """The array on the memory of a tensor, gradients apart."""
     if not tensor.is_cpu:
-        return tensor.detach()
+        return DeviceArray(tensor)
     if tensor.dtype is torch.bfloat16:
         return tensor.detach().resolve_neg().view(torch.int16).numpy().view(_bfloat16())
     return tensor.numpy(force=True)
+
+
+class DeviceArray:
+    """A tensor on a CUDA device, on PyTorch's current stream there, as the CUDA backend takes arrays."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach().resolve_neg()
+        # The interface of the tensor itself says nothing of bfloat16, and of no stream.
+        self.dtype = np.dtype(
+            _bfloat16() if tensor.dtype is torch.bfloat16 else str(tensor.dtype).removeprefix("torch.")
+        )
+        self.shape = tuple(tensor.shape)
+        self.ndim = tensor.ndim
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        tensor = self._tensor
+        stream = torch.cuda.current_stream(tensor.device).cuda_stream
+        return {
+            "version": 3,
+            "shape": self.shape,
+            "strides": tuple(stride * tensor.itemsize for stride in tensor.stride()),
+            "typestr": f"<f{tensor.itemsize}",
+            "data": (tensor.data_ptr(), False),
+            "stream": stream or 1,  # the interface's name of the default stream
+        }
 
 
 def _bfloat16() -> Any:
@@ -50,8 +76,6 @@ def as_tensor(array: NDArray, like: Tensor) -> Tensor:
     Results live in NumPy's memory: from 4 MB on it asks for huge pages, and where the system leaves that to the
     program filling 149 MB takes 14 ms so, and 53 ms on the 4 KB pages that torch.empty gets.
     """
-    if not like.is_cpu:
-        return torch.as_tensor(array, device=like.device)
     bfloat16 = like.dtype is torch.bfloat16
     tensor = torch.from_numpy(array.view(np.int16) if bfloat16 else array)
     if not bfloat16 and tensor.stride() == like.stride():

@@ -1,4 +1,7 @@
-"""The operator's kernels on plain tensors: no gradients, no modes, no transforms."""
+"""The operator's kernels on plain tensors: no gradients, no modes, no transforms.
+
+On a CUDA device there are kernels for forward and backward; the other derivatives are PyTorch's own of its formula.
+"""
 
 import functools
 import importlib
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from numba_lrn.operator import LocalResponseNorm
-from numba_lrn.torch import arrays
+from numba_lrn.torch import arrays, composite
 
 _MODULES = {"cpu": "numba_lrn.backends.cpu.launch", "cuda": "numba_lrn.backends.cuda.launch"}
 
@@ -43,11 +46,16 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, out: Tensor 
 
 def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor, out: Tensor | None = None) -> Tensor:
     """ẏ, in ``out`` or in a new tensor."""
+    if not x.is_cpu:
+        result = composite.jvp(op, x, tangent)
+        return result if out is None else out.copy_(result)
     return _run("jvp", op, x, tangent, like=x, out=out)
 
 
 def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """(for grad_output, for x) in new tensors."""
+    if not x.is_cpu:
+        return composite.double_backward(op, grad_output, x, cotangent)
     given = (arrays.as_array(tensor) for tensor in (grad_output, x, cotangent))
     for_grad, for_x = _launch(x).double_backward(op, *given)
     return arrays.as_tensor(for_grad, x), arrays.as_tensor(for_x, x)
@@ -58,6 +66,10 @@ def backward_all(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x and of three tensors of no dimension."""
     op = with_values(scale, beta, k, *window)
+    if not x.is_cpu:
+        of_numbers = functools.partial(composite.forward, windows=op.windows(x.ndim))
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = composite.pull(of_numbers, (x, scale, beta, k), grad_output)
+        return result
     dx, *gradients = _launch(x).backward_all(op, arrays.as_array(grad_output), arrays.as_array(x))
     of_scale, of_beta, of_k = (
         torch.tensor(gradient, dtype=number.dtype, device=number.device)
@@ -69,8 +81,10 @@ def backward_all(
 def _run(name: str, op: LocalResponseNorm, *tensors: Tensor, like: Tensor, out: Tensor | None) -> Tensor:
     run = getattr(_launch(like), name)
     given = [arrays.as_array(tensor) for tensor in tensors]
-    if out is None:
+    if out is None and like.is_cpu:
         return arrays.as_tensor(run(op, *given), like)
+    if out is None:
+        out = torch.empty_like(like)
     run(op, *given, arrays.as_array(out))
     return out
 
@@ -109,8 +123,5 @@ def _import(device: str) -> Any:
     try:
         return importlib.import_module(_MODULES[device])
     except ImportError as error:
-        msg = (
-            f"no kernels for tensors on {device}: {error}. Install the CUDA backend with pip install "
-            "'numba-lrn[cuda12]' or 'numba-lrn[cuda13]', or move the tensor to the CPU with x.cpu()"
-        )
+        msg = f"no kernels for tensors on {device}: {error}; or move the tensor to the CPU with x.cpu()"
         raise ImportError(msg) from error

@@ -70,8 +70,8 @@ def test_tensors_on_a_device_without_kernels(monkeypatch):
     from numba_lrn.torch import kernels
 
     monkeypatch.setitem(kernels._MODULES, "cuda", "numba_lrn.backends.not_installed")
-    text = "no kernels for tensors on cuda: No module named 'numba_lrn.backends.not_installed'. Install the CUDA"
-    with refused(ImportError, text):
+    text = "no kernels for tensors on cuda: No module named 'numba_lrn.backends.not_installed'; or move the tensor to "
+    with refused(ImportError, text + "the CPU with x.cpu()"):
         kernels._import("cuda")
 
 

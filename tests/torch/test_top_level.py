@@ -57,7 +57,7 @@ def test_out_refuses_what_it_would_lose():
         OPERATOR(x, out=torch.empty_like(x))
     with torch.no_grad():
         OPERATOR(x, out=torch.empty_like(x))
-    with pytest.raises(TypeError, match="out is a ndarray and x a Tensor"):
+    with pytest.raises(TypeError, match=r"out is a numpy\.ndarray and x a torch\.Tensor"):
         OPERATOR(x.detach(), out=np.empty(x.shape))
     with pytest.raises(ValueError, match="out has shape"):
         OPERATOR(x.detach(), out=torch.empty(3, dtype=x.dtype))
