@@ -120,14 +120,19 @@ def plain_strip(arrays, buffers, par, at, slot, totals, offset, count):
 
 
 def reduce_strip(arrays, buffers, par, at, slot, totals, offset, count):
-    """Add the three shares that ``emit`` returns for each of ``count`` neighbours to the tile's sums."""
+    """Let ``emit`` prepare ``count`` neighbours, then add what three of the buffers hold to the tile's sums.
+
+    In one loop, float64 sums would halve the lanes of a vector for the logarithm too: 2.1 ns an element against 0.8.
+    """
     sums = buffers.sums
+    residual, squares, kept = buffers.residual, buffers.squares, buffers.kept
+    for j in range(count):
+        emit(arrays, buffers, par, at + j, slot + j, real(0.0))
     a, b, c = np.float64(0.0), np.float64(0.0), np.float64(0.0)
     for j in range(count):
-        share_a, share_b, share_c = emit(arrays, buffers, par, at + j, slot + j, real(0.0))
-        a = accumulate(a, share_a)
-        b = accumulate(b, share_b)
-        c = accumulate(c, share_c)
+        a = accumulate(a, load(residual, slot + j))
+        b = accumulate(b, load(squares, slot + j))
+        c = accumulate(c, load(kept, slot + j))
     sums[0] += a
     sums[1] += b
     sums[2] += c
