@@ -4,8 +4,10 @@ Every kernel takes seconds to compile, so the cases share them: each form, dtype
 with each.
 """
 
+import doctest
 import itertools
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from tests.support import (
 )
 
 ALL = ("jvp", "backward_parameters", "backward_all", "double_backward")
+DERIVATION = pathlib.Path(__file__).parents[1] / "docs" / "derivation.md"
 PARAMETERS = ("d_scale", "d_beta", "d_k")
 MASKED, DIRECT = FORMS["masked, contiguous axis"], FORMS["direct across rows"]
 
@@ -125,7 +128,7 @@ def test_the_reference_near_d_equal_to_one():
 
 VARIANTS = [
     (DIRECT, "float32", 0.75, 1.0, ALL),
-    (MASKED, "float64", 0.75, 1.0, ALL),
+    (MASKED, "float64", 1.0, 1.0, ALL),
     (FORMS["prefix"], "float32", 0.75, 1.0, ("double_backward",)),
     (FORMS["ladder, contiguous axis"], "float32", 0.75, 1.0, ("backward_all",)),
     (FORMS["box by rows"], "float32", 0.75, 1.0, ("double_backward",)),
@@ -148,24 +151,22 @@ def test_within_the_promised_bounds(case, dtype, beta, k, recipes, record_proper
     print(f"largest error {largest:.2f}")
 
 
-# Windows of a contiguous axis: one kernel sums them all.
-WINDOWS = [(0, 0), (1, 0), (0, 1), (3, 0), (0, 2), (2, 1), (2, 2), (1, 4), (12, 12), (20, 3), (0, 40)]
+# Windows of a contiguous axis: one kernel sums them all. An axis of 9 elements is shorter than the last.
+WINDOWS = [(1, 0), (0, 1), (3, 0), (0, 2), (2, 1), (2, 2), (1, 4), (20, 1)]
 
 
-@pytest.mark.parametrize(("before", "after"), [window for window in WINDOWS if sum(window) < 16], ids=str)
+@pytest.mark.parametrize(("before", "after"), WINDOWS)
 @pytest.mark.parametrize("scale", [1.3, -0.02])
 def test_windows_of_any_sides(before, after, scale):
-    op = LocalResponseNorm.from_window(1, before, after, scale, 0.75, 0.8)
+    op = LocalResponseNorm.from_window(1, before, after, scale, 1.0, 0.8)
     x, g, u = arrays((4, 9))
-    # A negative scale takes the power function of any d, another kernel.
-    recipes = ALL if scale > 0 else ("backward_parameters",)
-    assert_derivatives(op, recipes, x, g, u)
+    assert_derivatives(op, ALL, x, g, u)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 10**9])
+@pytest.mark.parametrize("size", [2, 5, 10**9])
 def test_symmetry(size):
     """⟨u, J·v⟩ = ⟨Jᵀ·u, v⟩, and the Hessian of ⟨g, y⟩ is symmetric."""
-    op = LocalResponseNorm.from_window(1, min(size, 9) // 2, 0, 1.1, 0.75, 0.6)
+    op = LocalResponseNorm.from_window(1, min(size, 9) // 2, 0, 1.1, 1.0, 0.6)
     x, g, u = arrays((7, 13))
     v = random_array(64, x.shape, "float64")
     forward, backward = (u * op.jvp(x, v)).sum(), (op.backward(u, x) * v).sum()
@@ -295,6 +296,11 @@ def test_d_of_any_sign():
     assert_derivatives(op, ("backward_parameters",), x, g, u, limit=16)
 
 
+def test_the_examples_of_the_derivation():
+    failed, attempted = doctest.testfile(str(DERIVATION), module_relative=False)
+    assert (failed, attempted > 8) == (0, True)
+
+
 # The sums.
 
 SUMMED = Case("direct", (3, 5, 30011), 1, 2, 1)
@@ -332,13 +338,14 @@ def test_rows_that_tiles_share_count_once():
 
 def test_sums_of_many_terms():
     """The error does not grow with the number of elements: float64 terms of one sign, exactly summed beside."""
-    op = LocalResponseNorm.from_window(1, 0, 0, 1.0, 0.75, 1.0)
+    op = LocalResponseNorm.from_window(1, 1, 1, 0.5, 1.0, 1.0)
     x = np.full((40000, 13), 1.1)
+    x[:, 1::2] = 0.0
     g = np.ones_like(x)
-    d = 1 + 1.1 * 1.1
-    single = [1.1 * d**-1.75 * 1.1 * 1.1 * -0.75, -1.1 * d**-0.75 * math.log(d), -0.75 * 1.1 * d**-1.75]
+    d = 1 + 0.5 * 1.1 * 1.1
+    single = [-1.1 / d**2 * 1.1 * 1.1, -1.1 / d * math.log(d), -1.1 / d**2]
     for got, one in zip(op.backward_parameters(g, x), single, strict=True):
-        assert abs(got / (one * x.size) - 1) < 16 * np.finfo(np.float64).eps
+        assert abs(got / (one * x.size * 7 / 13) - 1) < 16 * np.finfo(np.float64).eps
 
 
 # Refusals.
