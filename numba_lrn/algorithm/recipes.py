@@ -103,7 +103,8 @@ class Recipe(NamedTuple):
         return "sums" in self.names
 
 
-SUMS = 3  # Σ r, Σ r·S, Σ g·d^(-β)·x·ln d: what reduce_strip finds in residual, squares and kept
+# Σ r, Σ r·S, Σ g·d^(-β)·x·ln d: what reduce_strip finds in residual, squares and kept; each with its compensation.
+SUMS = 6
 
 
 RECIPES = {

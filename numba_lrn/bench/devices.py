@@ -58,9 +58,10 @@ class Cpu:
             return 4 * 2**30
 
     def roof(self, direction: str) -> Callable[[Any, Any, Any], None]:
-        """``roof(x, grad_output, out)``: the same bytes moved with nothing computed.
+        """``roof(x, second, out)``: the same bytes moved with nothing computed.
 
-        A parallel copy for the forward direction, two reads and a write for the backward one.
+        A parallel copy for the forward direction; three reads and two writes for the second derivative; two reads and
+        a write for the others.
         """
         run = _compiled(direction)
 
@@ -70,11 +71,15 @@ class Cpu:
         def add(x: Any, grad_output: Any, out: Any) -> None:
             run(_words(x), _words(grad_output), _words(out))
 
-        return copy if direction == "forward" else add
+        def add_twice(x: Any, others: Any, outs: Any) -> None:
+            run(_words(x), *map(_words, others), *map(_words, outs))
+
+        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: NDArray[Any]) -> str:
         """The form of the window, the power function and the number of threads that a call on ``x`` takes."""
-        route = launch._route(op, direction, x.shape, x.strides, x.dtype, launch._threads(x.nbytes), False)
+        recipe = "backward_all" if direction == "parameters" else direction
+        route = launch._route(op, recipe, x.shape, x.strides, x.dtype, launch._threads(x.nbytes), False)
         if route is None:
             return "copy"
         plan = route.plan
@@ -156,7 +161,11 @@ class Cuda:
         def add(x: Any, grad_output: Any, out: Any) -> None:
             cupy.add(x.view("int32"), grad_output.view("int32"), out=out.view("int32"))
 
-        return copy if direction == "forward" else add
+        def add_twice(x: Any, others: Any, outs: Any) -> None:
+            kernel = cupy.ElementwiseKernel("T x, T g, T u", "T a, T b", "a = x + g; b = g + u", "numba_lrn_roof")
+            kernel(*(array.view("int32") for array in (x, *others, *outs)))
+
+        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: Any) -> str:
         """The device that a call runs on."""
@@ -197,9 +206,22 @@ def _add_chunks(x: NDArray[Any], grad_output: NDArray[Any], out: NDArray[Any]) -
             out[i] = x[i] + grad_output[i]
 
 
+def _add_chunks_twice(
+    x: NDArray[Any], grad_output: NDArray[Any], cotangent: NDArray[Any], out: NDArray[Any], out_x: NDArray[Any]
+) -> None:
+    size = numba.int64(x.size)
+    for index in numba.prange((size + CHUNK - 1) // CHUNK):
+        start = numba.int64(index) * CHUNK
+        for i in range(start, min(start + CHUNK, size)):
+            out[i] = x[i] + grad_output[i]
+            out_x[i] = grad_output[i] + cotangent[i]
+
+
 @functools.cache
 def _compiled(direction: str) -> Any:
     word = np.zeros(1, np.int32)
     if direction == "forward":
         return compile_entry(_copy_chunks, (word, word), parallel=True)
+    if direction == "double_backward":
+        return compile_entry(_add_chunks_twice, (word,) * 5, parallel=True)
     return compile_entry(_add_chunks, (word, word, word), parallel=True)

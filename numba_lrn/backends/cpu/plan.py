@@ -208,7 +208,8 @@ def _direct_tile(
 ) -> tuple[int, int]:
     """(lanes, rows) of a tile of the direct form that keeps so many buffers."""
     lanes, rows = inner, length
-    elements = 2 * DIRECT_KEPT // max(kept, 2)
+    # Three or four buffers: backward_all takes 1.27 × the time of backward so, 1.39 × with all of DIRECT_KEPT.
+    elements = DIRECT_KEPT if kept <= 2 else DIRECT_KEPT // 3
     if inner >= ROW:
         limit = max(4 * ROW, elements // length) if kept else LANES
         lanes = _split(inner, max(-(-inner // limit), -(-workers // outers)), 16)
