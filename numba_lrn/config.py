@@ -180,13 +180,24 @@ def _cache() -> dict[str, Any]:
 
 
 def _gpu() -> dict[str, Any]:
-    """The GPU, or why there is none; ``numba.cuda`` is imported only where its package is installed."""
+    """The GPU, or why there is none; nothing of CUDA is imported where its package is not installed."""
     if _version("numba-cuda") is None:
         return {"none because": "numba-cuda is not installed: pip install 'numba-lrn[cuda12]' or 'numba-lrn[cuda13]'"}
     try:
-        from numba import cuda
+        from numba_lrn.backends.cuda import cache
+        from numba_lrn.backends.cuda.arrays import driver
 
-        name = cuda.get_current_device().name
+        ordinal = driver.current_device() or 0
+        found = driver.device(ordinal)
     except Exception as error:  # no driver, no device, a toolkit that does not fit: each has its own class
         return {"none because": " ".join(f"{type(error).__name__}: {error}".split())}
-    return {"name": name.decode() if isinstance(name, bytes) else name}
+    major, minor = found.compute_capability
+    return {
+        "name": found.name,
+        "device": ordinal,
+        "compute capability": f"{major}.{minor}",
+        "multiprocessors": found.multiprocessors,
+        "CUDA of the driver": driver.version(),
+        "compilers": ", ".join(" ".join(item) for item in cache.compiler_versions()),
+        "kernel cache": str(cache.folder()),
+    }

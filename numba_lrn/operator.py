@@ -5,7 +5,7 @@ import operator as _operator
 from collections.abc import Iterator
 from typing import Any
 
-from numba_lrn.backends.selector import backend_of
+from numba_lrn.backends.selector import backend_of, full_name
 
 Axes = int | tuple[int, ...]
 DTYPES = "float16, bfloat16 (ml_dtypes), float32 and float64"
@@ -469,15 +469,33 @@ def check_dtype(dtype: Any, name: str) -> None:
 
 def check_same(array: Any, name: str, x: Any) -> None:
     """Refuse an array that does not match ``x`` in kind, shape and dtype."""
-    if backend_of(array) is not backend_of(x):
-        msg = f"{name} is a {type(array).__name__} and x a {type(x).__name__}; both must be of one kind on one device"
+    check_kind(array, name, x)
+    check_like(array, name, x)
+
+
+def check_kind(array: Any, name: str, x: Any) -> None:
+    """Refuse an array of another backend than that of ``x``."""
+    if backend_of(array, name) is not backend_of(x):
+        kinds = f"{name} is a {full_name(type(array))} and x a {full_name(type(x))}"
+        msg = f"{kinds}; both must be of one kind on one device"
         raise TypeError(msg)
+
+
+def check_like(array: Any, name: str, x: Any) -> None:
+    """Refuse what has another shape or dtype than ``x``."""
     if array.shape != x.shape:
         msg = f"{name} has shape {array.shape} and x {x.shape}; both must be the same"
         raise ValueError(msg)
     if array.dtype != x.dtype:
         msg = f"{name} has dtype {array.dtype} and x {x.dtype}; convert one of them"
         raise TypeError(msg)
+
+
+def check_device(device: int, name: str, device_of_x: int) -> None:
+    """Refuse an array on another device than that of ``x``."""
+    if device != device_of_x:
+        msg = f"{name} is on CUDA device {device} and x on {device_of_x}; copy one of them, both must be on one device"
+        raise ValueError(msg)
 
 
 def check_writeable(writeable: bool) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.operator import LocalResponseNorm, check_dtype
 
 # Elements of an array that is shared among threads whatever its dtype.
 LARGE = 2**18
@@ -11,8 +11,9 @@ LARGE = 2**18
 def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = "cpu") -> None:
     """Compile what the usual calls need, or load it from the disk cache, before the first of them.
 
-    That is: forward and backward across channels for β = 0.75 and a small window, channels first and last, serial
-    and parallel. Other exponents, wide windows and boxes are compiled when they are first used.
+    That is: forward and backward across channels for β = 0.75 and a small window (on a CUDA device one of five
+    elements), channels first and last, on the CPU serial and parallel. Other exponents, wide windows and boxes are
+    compiled when they are first used.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
     ndim : int
         Dimensions of the arrays to come, at least 1; kernels do not depend on it beyond 1.
     device : str
-        "cpu".
+        "cpu", or "cuda" for the current CUDA device.
 
     Raises
     ------
@@ -29,22 +30,32 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
         For a device or an ndim that there is not.
     TypeError
         For a dtype that is not supported.
+    ImportError, RuntimeError
+        For a CUDA device where the packages are missing, or the driver or a card that is new enough.
 
     Examples
     --------
     >>> import numba_lrn as lrn
     >>> lrn.warmup(dtypes=("float32",))
     """
-    if device != "cpu":
-        msg = f"device is {device!r}; supported is 'cpu'"
+    if device not in ("cpu", "cuda"):
+        msg = f"device is {device!r}; supported are 'cpu' and 'cuda'"
         raise ValueError(msg)
     if ndim < 1:
         msg = f"ndim must be at least 1, got {ndim}"
         raise ValueError(msg)
-    for name in dtypes:
+    found = tuple(_dtype(name) for name in dtypes)
+    for dtype in found:
+        check_dtype(dtype, "x")
+    if device == "cuda":
+        from numba_lrn.backends.cuda import launch  # only here: it imports the CUDA package
+
+        launch.warmup(found, ndim)
+        return
+    for dtype in found:
         for size in (1024, LARGE):
             shape = (1,) * max(ndim - 3, 0) + (size // 64, 8, 8)[-ndim:]
-            x = np.zeros(shape, _dtype(name))
+            x = np.zeros(shape, dtype)
             for axis in {0, ndim - 1} if ndim < 3 else {ndim - 3, ndim - 1}:
                 op = LocalResponseNorm(3, axis=axis)
                 op.backward(x, op(x))

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 
+from numba_lrn.backends import sources
 from numba_lrn.backends.cpu import compiler
 from tests import processes
 
@@ -65,21 +66,21 @@ def test_second_process_compiles_nothing_until_a_file_changes(tree, tmp_path):
 
 
 def test_stamp_changes_with_every_file(tree, monkeypatch):
-    monkeypatch.setattr(compiler, "__file__", str(tree / "backends" / "cpu" / "compiler.py"))
-    stamps = {compiler.sources_stamp.__wrapped__()}
+    monkeypatch.setattr(sources, "__file__", str(tree / "backends" / "sources.py"))
+    stamps = {sources.sources_stamp.__wrapped__()}
     files = sorted(tree.rglob("*.py"))
     for path in files:
         path.write_text(path.read_text() + "\n# changed\n")
-        stamps.add(compiler.sources_stamp.__wrapped__())
+        stamps.add(sources.sources_stamp.__wrapped__())
     assert len(stamps) == len(files) + 1
     (tree / "another.py").touch()
-    stamps.add(compiler.sources_stamp.__wrapped__())
+    stamps.add(sources.sources_stamp.__wrapped__())
     assert len(stamps) == len(files) + 2
 
 
 def test_stamp_is_that_of_this_package():
-    assert pathlib.Path(compiler.__file__).is_relative_to(processes.ROOT / "numba_lrn")
-    assert compiler.sources_stamp() == compiler.sources_stamp.__wrapped__()
+    assert pathlib.Path(sources.__file__).is_relative_to(processes.ROOT / "numba_lrn")
+    assert sources.sources_stamp() == sources.sources_stamp.__wrapped__()
 
 
 def test_cache_can_be_turned_off(tree, tmp_path):

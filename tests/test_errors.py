@@ -2,12 +2,14 @@
 
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
 
 import numba_lrn as lrn
 from numba_lrn import LocalResponseNorm
+from numba_lrn.backends import selector
 from tests.support import optional
 
 SHAPE = (2, 6, 4)
@@ -216,9 +218,11 @@ INPUTS = [as_x, as_x_of_the_operator, as_x_of_backward, as_x_of_the_operators_ba
 EVERY_PLACE = pytest.mark.parametrize("place", [*INPUTS, as_gradient, as_out, as_out_of_backward])
 AS_INPUT = pytest.mark.parametrize("place", INPUTS)
 MATCHED = [as_gradient, as_out, as_out_of_backward]
+NAMES = dict.fromkeys(INPUTS, "x") | {as_gradient: "grad_output", as_out: "out", as_out_of_backward: "out"}
 AS_MATCHED = pytest.mark.parametrize("place", MATCHED)
 
 SUPPORTED = "supported are float16, bfloat16 (ml_dtypes), float32 and float64"
+KINDS = "supported are NumPy arrays (numpy.ndarray, numpy.memmap) and, on a CUDA device, CuPy and Numba device arrays"
 
 
 OTHER_DTYPES = ["i1", "u1", "i4", "u8", "?", "c8", "c16", "O", "g", "M8[s]", "m8[s]", "U3", [("a", "f4")], "V4"]
@@ -297,8 +301,7 @@ def test_not_an_array(place, x, wrong):
     kind = type(wrong)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     text = (
-        f"got {name}; supported are NumPy arrays (numpy.ndarray, numpy.memmap): convert it first, for example with "
-        "numpy.asarray(x)"
+        f"{NAMES[place]} is of type {name}; {KINDS}: convert it first, for example with numpy.asarray({NAMES[place]})"
     )
     with refused(TypeError, text):
         place(wrong, x)
@@ -306,14 +309,15 @@ def test_not_an_array(place, x, wrong):
 
 @pytest.mark.parametrize("place", [*INPUTS, as_gradient])
 def test_none(place, x):
-    with refused(TypeError, "got NoneType; supported are NumPy arrays (numpy.ndarray, numpy.memmap)"):
+    with refused(TypeError, f"{NAMES[place]} is of type NoneType; {KINDS}"):
         place(None, x)
 
 
 @EVERY_PLACE
 def test_masked_array(place, x):
-    text = "got numpy.ma.MaskedArray, whose mask would be ignored; fill it first, for example with x.filled(0)"
-    with refused(TypeError, text.replace("numpy.ma.", f"{np.ma.MaskedArray.__module__}.")):
+    name, kind = NAMES[place], f"{np.ma.MaskedArray.__module__}.MaskedArray"
+    text = f"{name} is of type {kind}, whose mask would be ignored; fill it first, for example with {name}.filled(0)"
+    with refused(TypeError, text):
         place(np.ma.masked_array(x), x)
 
 
@@ -336,8 +340,8 @@ def test_subclass_of_a_masked_array(place, x):
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 def test_subclass_of_an_array(place, x, kind):
     wrong = x[0].view(kind)
-    text = "supported are NumPy arrays (numpy.ndarray, numpy.memmap): what it adds to an array would be lost"
-    with refused(TypeError, f"{kind.__qualname__}; {text}; pass numpy.asarray(x) if that is meant"):
+    text = f"{KINDS}: what it adds to an array would be lost; pass numpy.asarray({NAMES[place]}) if that is meant"
+    with refused(TypeError, f"{kind.__qualname__}; {text}"):
         place(wrong, x)
 
 
@@ -355,18 +359,20 @@ Tensor = type("Tensor", (), {"__module__": "torch", "shape": SHAPE, "ndim": 3})
 
 
 @EVERY_PLACE
-def test_array_on_a_cuda_device_without_the_backend(place, x):
-    text = (
-        "got tests.test_errors.OnDevice, an array on a CUDA device; install the CUDA backend with "
-        "pip install 'numba-lrn[cuda12]' or 'numba-lrn[cuda13]', or copy the array to the host"
-    )
-    with refused(TypeError, text):
+def test_array_on_a_cuda_device_without_the_backend(place, x, monkeypatch):
+    monkeypatch.setitem(sys.modules, selector.CUDA, None)  # as if one of its imports failed
+    text = f"{NAMES[place]} is of type tests.test_errors.OnDevice, an array on a CUDA device: "
+    with refused(ImportError, text):
         place(OnDevice(), x)
 
 
 @EVERY_PLACE
 def test_tensor_of_torch(place, x):
-    text = "got torch.Tensor; the top-level functions would lose its gradient. Pass x.detach().numpy()"
+    name = NAMES[place]
+    text = (
+        f"{name} is of type torch.Tensor, whose gradient would be lost here; use numba_lrn.torch, or "
+        f"{name}.detach().numpy() for a CPU tensor whose gradient is not needed"
+    )
     with refused(TypeError, text):
         place(Tensor(), x)
 
@@ -374,7 +380,7 @@ def test_tensor_of_torch(place, x):
 @EVERY_PLACE
 def test_real_tensor_of_torch(place, x):
     torch = optional("torch")
-    with refused(TypeError, "got torch.Tensor; the top-level functions would lose its gradient"):
+    with refused(TypeError, f"{NAMES[place]} is of type torch.Tensor, whose gradient would be lost here"):
         place(torch.ones(SHAPE), x)
 
 

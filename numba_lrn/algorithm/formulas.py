@@ -47,6 +47,11 @@ def denominator_at_extremes(total, par):
     return fma(par.scale, total, rest if total < real(math.inf) else par.k)
 
 
+def denominator_rounded(total, par):
+    """d for results that are rounded to a half type, which hides what is left of a; right for any S."""
+    return fma(par.scale, total, par.k)
+
+
 def residual(g, x, s, q):
     """r = g·x·d^(-β-1), multiplied so that no product leaves the range before r does."""
     return (g * s) * (x * q)

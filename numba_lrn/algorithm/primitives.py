@@ -34,6 +34,35 @@ def real_of(bits):
     return np.int64(bits).view(np.float64)
 
 
+def approximate_root(value):
+    """√value within an ulp or two, for positive normal numbers, Inf and NaN; this twin and those below are exact."""
+    return real(np.sqrt(real(value)))
+
+
+def approximate_inverse_root(value):
+    """1/√value, likewise."""
+    with np.errstate(all="ignore"):
+        return real(1.0) / np.sqrt(real(value))
+
+
+def approximate_reciprocal(value):
+    """1/value, likewise."""
+    with np.errstate(all="ignore"):
+        return real(1.0) / real(value)
+
+
+def approximate_log2(value):
+    """log2 value, within 2^-22 or as many ulp as its size has bits."""
+    with np.errstate(all="ignore"):
+        return np.log2(real(value))
+
+
+def approximate_exp2(value):
+    """2^value, within two ulp."""
+    with np.errstate(all="ignore"):
+        return np.exp2(real(value))
+
+
 def load(array, index):
     """array[index] as a real; half types are widened."""
     if array.dtype == np.uint16:

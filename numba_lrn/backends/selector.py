@@ -28,14 +28,20 @@ class Backend(Protocol):
         """The gradients of ⟨cotangent, dx⟩ with respect to grad_output and x."""
 
 
+CPU = "numba_lrn.backends.cpu.launch"
+CUDA = "numba_lrn.backends.cuda.launch"
+
 # A class is known by (top module, name), so that it need not be imported to be registered.
 _REGISTRY: dict[tuple[str, str], str] = {
-    ("numpy", "ndarray"): "numba_lrn.backends.cpu.launch",
-    ("numpy", "memmap"): "numba_lrn.backends.cpu.launch",
+    ("numpy", "ndarray"): CPU,
+    ("numpy", "memmap"): CPU,
+    ("cupy", "ndarray"): CUDA,
+    ("numba", "DeviceNDArray"): CUDA,
+    ("numba", "FakeCUDAArray"): CUDA,  # the simulator's
 }
 _found: dict[type, Backend] = {}
 
-SUPPORTED = "NumPy arrays (numpy.ndarray, numpy.memmap)"
+SUPPORTED = "NumPy arrays (numpy.ndarray, numpy.memmap) and, on a CUDA device, CuPy and Numba device arrays"
 
 
 def register(top_module: str, class_name: str, backend_module: str) -> None:
@@ -44,41 +50,61 @@ def register(top_module: str, class_name: str, backend_module: str) -> None:
     _found.clear()
 
 
-def backend_of(array: Any) -> Backend:
-    """The backend of an array.
+def backend_of(array: Any, name: str = "x") -> Backend:
+    """The backend of an array, which an error calls ``name``.
 
     Raises
     ------
     TypeError
         For anything that is not a supported array, with what is supported and what to do.
+    ImportError
+        For an array on a CUDA device where the packages of the CUDA backend are not installed.
     """
+    return _found.get(type(array)) or _find(array, name)
+
+
+def _find(array: Any, name: str) -> Backend:
     kind = type(array)
-    backend = _found.get(kind)
-    if backend is None:
-        module = _REGISTRY.get((kind.__module__.partition(".")[0], kind.__name__))
-        if module is None:
-            raise TypeError(_refusal(array))
-        backend = _found[kind] = importlib.import_module(module)
+    module = _REGISTRY.get((_top(kind), kind.__name__))
+    if module is None and not _is_any(kind, "torch", "Tensor") and hasattr(array, "__cuda_array_interface__"):
+        module = CUDA
+    if module is None:
+        raise TypeError(_refusal(kind, name))
+    try:
+        backend = importlib.import_module(module)
+    except ImportError as error:
+        if module != CUDA:
+            raise
+        msg = f"{name} is of type {full_name(kind)}, an array on a CUDA device: {error}; or copy it to the host"
+        raise ImportError(msg) from error
+    _found[kind] = backend
     return backend
 
 
-def _refusal(array: Any) -> str:
-    kind = type(array)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    top = kind.__module__.partition(".")[0]
-    if any(base.__module__.partition(".")[0] == "numpy" and base.__name__ == "MaskedArray" for base in kind.__mro__):
-        return f"got {name}, whose mask would be ignored; fill it first, for example with x.filled(0)"
-    if top == "torch":
+def _refusal(kind: type, name: str) -> str:
+    got = f"{name} is of type {full_name(kind)}"
+    if _is_any(kind, "numpy", "MaskedArray"):
+        return f"{got}, whose mask would be ignored; fill it first, for example with {name}.filled(0)"
+    if _is_any(kind, "torch", "Tensor"):
         return (
-            f"got {name}; the top-level functions would lose its gradient. Pass x.detach().numpy() for a CPU tensor "
-            "whose gradient is not needed"
+            f"{got}, whose gradient would be lost here; use numba_lrn.torch, or {name}.detach().numpy() for a CPU "
+            "tensor whose gradient is not needed"
         )
-    if hasattr(kind, "__cuda_array_interface__"):
-        return (
-            f"got {name}, an array on a CUDA device; install the CUDA backend with pip install 'numba-lrn[cuda12]' or "
-            "'numba-lrn[cuda13]', or copy the array to the host"
-        )
-    hint = "convert it first, for example with numpy.asarray(x)"
-    if any(base.__module__.partition(".")[0] == "numpy" and base.__name__ == "ndarray" for base in kind.__mro__):
-        hint = "what it adds to an array would be lost; pass numpy.asarray(x) if that is meant"
-    return f"got {name}; supported are {SUPPORTED}: {hint}"
+    hint = f"convert it first, for example with numpy.asarray({name})"
+    if _is_any(kind, "numpy", "ndarray"):
+        hint = f"what it adds to an array would be lost; pass numpy.asarray({name}) if that is meant"
+    return f"{got}; supported are {SUPPORTED}: {hint}"
+
+
+def _top(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def full_name(kind: type) -> str:
+    """The name of a class with its module: numpy.ndarray, cupy.ndarray."""
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def _is_any(kind: type, top_module: str, class_name: str) -> bool:
+    """Whether a class is, or descends from, one that need not be imported to be known."""
+    return any(_top(base) == top_module and base.__name__ == class_name for base in kind.__mro__)

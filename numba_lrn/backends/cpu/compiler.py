@@ -1,14 +1,13 @@
 """Compiling for the CPU: options, the on-disk cache, and what keeps it honest."""
 
-import functools
-import hashlib
-import os
-import pathlib
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numba
+
+from numba_lrn.backends.sources import cache_enabled as cache_enabled
+from numba_lrn.backends.sources import sources_stamp as sources_stamp
 
 # error_model="numpy": the default keeps a ZeroDivisionError branch in every division, which stops vectorisation.
 # No fastmath: it would assume NaN and Inf away.
@@ -28,22 +27,6 @@ def compile_inline(function: Callable) -> Callable:
     brings it back to 4.5.
     """
     return numba.njit(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
-
-
-@functools.cache
-def sources_stamp() -> str:
-    """A hash of every file of the package: Numba's cache looks at one file only, and this is made part of its key."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def cache_enabled() -> bool:
-    """NUMBA_LRN_CACHE=0 turns the on-disk cache off."""
-    return os.environ.get("NUMBA_LRN_CACHE", "1") != "0"
 
 
 def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_lrn.algorithm.geometry import Dimension
+from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import PLANE_LANES
 from numba_lrn.backends.cpu.kernels import Kernel, Layout, Variant, kernel
@@ -32,11 +33,6 @@ PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
-
-NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
-# Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
-GENERAL_BETA = 0.98
-WIDE_BETA = 1000.0
 
 
 class Plan(NamedTuple):
@@ -60,30 +56,12 @@ def power_function(beta: float, scale: float, k: float, real: Any) -> str:
     """The power function for d = k + scale·S; guarded where d may be zero, negative or subnormal."""
     if beta == 1.0:
         return "power_one"
-    safe = real(k) >= np.finfo(real).tiny and scale >= 0.0
+    safe = never_subnormal(scale, k, real)
     if beta in NAMED_POWERS:
         return NAMED_POWERS[beta] + ("" if safe else "_guarded")
     if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
         return "power_platform"
     return "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
-
-
-def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
-    """The fields of formulas.Parameters."""
-    high = -beta
-    if real is np.float32:
-        # 15 bits, so that a product with an exponent of up to 9 bits is exact.
-        high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))
-    at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
-    next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
-    with np.errstate(over="ignore"):
-        rounded = float(real(scale))
-        rest = scale - rounded if math.isfinite(rounded) else 0.0
-        fields = (
-            scale, rest, k, 2 * scale * beta, -beta, high, -beta - high,
-            at_infinity, next_at_infinity, 2 * scale * (beta + 1),
-        )  # fmt: skip
-        return np.array(fields, real)
 
 
 def choose_form(dimensions: tuple[Dimension, ...]) -> str:

@@ -1,0 +1,99 @@
+"""d^(-β) from the approximate roots, reciprocals and exponentials that a GPU has as single instructions.
+
+The functions are power functions in the sense of algorithm/power.py, for d normal and positive, Inf or NaN. The
+*refined* ones take one Newton step from the product of the approximations: 1.4 ulp for β = 3/4, where IEEE roots
+and a division have 1.9 to 3.7 ulp and make the whole kernel twice as long. The *rough* ones take the
+approximations as they are, at most 8 ulp of float32, for results that are rounded to a half type.
+
+``min(1, e)``, in this order, is 1 where e is NaN: where d is Inf, the step multiplies 0 by Inf and must change
+nothing. A d that is NaN is NaN from the first root on.
+"""
+
+from numba_lrn.algorithm.power import power_general, power_wide
+from numba_lrn.algorithm.primitives import (
+    approximate_exp2,
+    approximate_inverse_root,
+    approximate_log2,
+    approximate_reciprocal,
+    approximate_root,
+    fma,
+    real,
+)
+
+
+def power_quarter_refined(d, par):
+    """β = 1/4."""
+    y = approximate_root(approximate_inverse_root(d))
+    square = y * y
+    e = min(real(1.0), fma(-square, square * d, real(1.0)))
+    power = fma(y * real(0.25), e, y)
+    return power, power, approximate_reciprocal(d)
+
+
+def power_half_refined(d, par):
+    """β = 1/2."""
+    y = approximate_inverse_root(d)
+    e = min(real(1.0), fma(-y, y * d, real(1.0)))
+    power = fma(y * real(0.5), e, y)
+    return power, power, approximate_reciprocal(d)
+
+
+def power_three_quarters_refined(d, par):
+    """β = 3/4: y⁴·d³ = 1."""
+    root = approximate_inverse_root(d)
+    y = root * approximate_root(root)
+    w = y * (y * d)
+    e = min(real(1.0), fma(-w, w * d, real(1.0)))
+    power = fma(y * real(0.25), e, y)
+    return power, power, approximate_reciprocal(d)
+
+
+def power_one_refined(d, par):
+    """β = 1."""
+    y = approximate_reciprocal(d)
+    e = min(real(1.0), fma(-y, d, real(1.0)))
+    power = fma(y, e, y)
+    return power, power, power
+
+
+def power_quarter_rough(d, par):
+    """β = 1/4."""
+    power = approximate_root(approximate_inverse_root(d))
+    return power, power, approximate_reciprocal(d)
+
+
+def power_half_rough(d, par):
+    """β = 1/2."""
+    power = approximate_inverse_root(d)
+    return power, power, approximate_reciprocal(d)
+
+
+def power_three_quarters_rough(d, par):
+    """β = 3/4."""
+    root = approximate_inverse_root(d)
+    power = root * approximate_root(root)
+    return power, power, approximate_reciprocal(d)
+
+
+def power_one_rough(d, par):
+    """β = 1."""
+    power = approximate_reciprocal(d)
+    return power, power, power
+
+
+def power_any_rough(d, par):
+    """Any |β| ≤ 1: 79 ulp of float32 while 2^-20 ≤ d ≤ 2^20, 410 ulp over its whole range."""
+    power = approximate_exp2(par.negative_beta * approximate_log2(d))
+    return power, power, approximate_reciprocal(d)
+
+
+def power_general_refined(d, par):
+    """Any |β| < 0.98, finite d: the polynomials of algorithm/power.py; an IEEE division would double their cost."""
+    power, s, _ = power_general(d, par)
+    return power, s, approximate_reciprocal(d)
+
+
+def power_wide_refined(d, par):
+    """Any β, finite d."""
+    power, s, _ = power_wide(d, par)
+    return power, s, approximate_reciprocal(d)

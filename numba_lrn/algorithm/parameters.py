@@ -1,0 +1,36 @@
+"""From the operator's numbers to the scalars that the formulas take, rounded to the type that computes."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The powers that are made of roots, by the part of their functions' names.
+NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
+# Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
+GENERAL_BETA = 0.98
+WIDE_BETA = 1000.0
+
+
+def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
+    """The fields of formulas.Parameters."""
+    high = -beta
+    if real is np.float32:
+        # 15 bits, so that a product with an exponent of up to 9 bits is exact.
+        high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))
+    at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
+    next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
+    with np.errstate(over="ignore"):
+        rounded = float(real(scale))
+        rest = scale - rounded if math.isfinite(rounded) else 0.0
+        fields = (
+            scale, rest, k, 2 * scale * beta, -beta, high, -beta - high,
+            at_infinity, next_at_infinity, 2 * scale * (beta + 1),
+        )  # fmt: skip
+        return np.array(fields, real)
+
+
+def never_subnormal(scale: float, k: float, real: Any) -> bool:
+    """Whether d = k + scale·S is normal and positive, or Inf, or NaN, whatever x is."""
+    return bool(real(k) >= np.finfo(real).tiny) and scale >= 0.0

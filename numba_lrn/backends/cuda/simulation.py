@@ -1,0 +1,35 @@
+"""What the simulator runs in the place of primitives.py: the plain twins of algorithm/primitives.py.
+
+Global memory is a NumPy array there, half types as the integers that hold their bits.
+"""
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+
+from numba_lrn.algorithm.primitives import load, store
+
+# The module math of a card, where roots and divisions by zero raise nothing.
+ieee_math = SimpleNamespace(inf=math.inf, sqrt=np.sqrt, log=np.log, pow=np.power)
+
+
+def make_load_lanes(lanes: int) -> Callable:
+    """The twin of primitives.make_load_lanes."""
+
+    def load_lanes(source, index, into, at):
+        for lane in range(lanes):
+            into[at + lane] = load(source, index + lane)
+
+    return load_lanes
+
+
+def make_store_lanes(lanes: int, packs: bool) -> Callable:
+    """The twin of primitives.make_store_lanes."""
+
+    def store_lanes(target, index, values, at):
+        for lane in range(lanes):
+            store(target, index + lane, values[at + lane])
+
+    return store_lanes

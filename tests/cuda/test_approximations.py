@@ -1,0 +1,126 @@
+"""Powers made of the card's approximations, with every approximation off by as much as its maker allows.
+
+The PTX manual bounds rsqrt.approx by 2^-22.9, sqrt.approx by 2^-23 and rcp.approx by one ulp, relative; ex2.approx by
+2^-22.5, and lg2.approx by 2^-22 of 1, or of the result where that is larger. float32 arithmetic is NumPy's; a fused
+multiply-add is computed in float64 and rounded.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from numba_lrn.algorithm import approximate, formulas, power, primitives
+from numba_lrn.algorithm.binding import bind
+from numba_lrn.algorithm.parameters import scalars_of
+from numba_lrn.backends.cuda.plan import ROUGH_RANGE
+from tests.support import ulp_error
+
+F = np.float32
+BOUNDS = {"root": 2.0**-23, "inverse_root": 2.0**-22.9, "reciprocal": 2.0**-23, "exp2": 2.0**-22.5}
+
+
+def perturbed(exact, bound, sign):
+    """A function whose relative error is up to ``bound``, with its sign as asked or at random."""
+
+    def approximation(value):
+        signs = np.random.default_rng(3).uniform(-1, 1, value.shape) if sign == 0 else sign
+        with np.errstate(all="ignore"):
+            return (exact(value.astype(np.float64)) * (1 + signs * bound)).astype(F)
+
+    return approximation
+
+
+def logarithm(value):
+    exact = np.log2(value.astype(np.float64))
+    return (exact + 2.0**-22 * np.maximum(1, np.abs(exact))).astype(F)
+
+
+def functions(sign_root, sign_inverse):
+    """The power functions over arrays, with approximations that are off in these directions."""
+    injected = {
+        "fma": lambda a, b, c: (np.float64(a) * b + c).astype(F),
+        "min": lambda a, b: np.where(b < a, b, a),
+        "max": lambda a, b: np.where(b > a, b, a),
+        "real": lambda value: np.asarray(value, F)[()],
+        "integer": lambda value: np.asarray(value).astype(np.int32),
+        "bits_of": lambda value: np.asarray(value, F).view(np.int32),
+        "real_of": lambda bits: np.asarray(bits, np.int32).view(F),
+        "approximate_root": perturbed(np.sqrt, BOUNDS["root"], sign_root),
+        "approximate_inverse_root": perturbed(lambda v: 1 / np.sqrt(v), BOUNDS["inverse_root"], sign_inverse),
+        "approximate_reciprocal": perturbed(lambda v: 1 / v, BOUNDS["reciprocal"], sign_root),
+        "approximate_exp2": perturbed(np.exp2, BOUNDS["exp2"], sign_root),
+        "approximate_log2": logarithm,
+    }
+    return bind((primitives, power, approximate, formulas), lambda function: function, injected, "emulated")
+
+
+def inputs(low, high, count=400_000):
+    rng = np.random.default_rng(11)
+    return np.ldexp(rng.uniform(1, 2, count), rng.integers(low, high, count)).astype(F)
+
+
+def worst(name, beta, d):
+    par = formulas.Parameters(*scalars_of(1.0, beta, 1.0, F))
+    truth = d.astype(np.float64) ** -beta
+    largest = 0.0
+    for signs in ((0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        p, s, q = functions(*signs)[name](d, par)
+        largest = max(largest, float(ulp_error(p, truth, truth, F).max()))
+        np.testing.assert_array_equal(p, s)
+        np.testing.assert_allclose(q, 1 / d.astype(np.float64), rtol=3e-7)
+    return largest
+
+
+REFINED = {
+    ("power_quarter_refined", 0.25): 1.5,
+    ("power_half_refined", 0.5): 1.5,
+    ("power_three_quarters_refined", 0.75): 1.6,
+    ("power_one_refined", 1.0): 1.5,
+    ("power_general_refined", 0.6): 1.6,
+    ("power_general_refined", -0.97): 1.8,
+    ("power_wide_refined", 1.7): 2.5,
+}
+
+
+@pytest.mark.parametrize(("name", "beta"), REFINED, ids=str)
+def test_refined_powers(name, beta, record_property):
+    exponents = (-120, 120) if abs(beta) <= 1 else (-70, 70)
+    error = worst(name, beta, inputs(*exponents))
+    record_property("ulp", error)
+    assert error <= REFINED[name, beta]
+
+
+ROUGH = {
+    ("power_quarter_rough", 0.25): 8.0,
+    ("power_half_rough", 0.5): 8.0,
+    ("power_three_quarters_rough", 0.75): 8.0,
+    ("power_one_rough", 1.0): 8.0,
+}
+
+
+@pytest.mark.parametrize(("name", "beta"), ROUGH, ids=str)
+def test_rough_powers(name, beta):
+    assert worst(name, beta, inputs(-120, 120)) <= ROUGH[name, beta]
+
+
+def test_the_rough_power_of_any_beta():
+    """Within 0.01 ulp of the half type: of float16 where d is as near to 1 as the plan asks, of bfloat16 everywhere."""
+    near = round(math.log2(ROUGH_RANGE))
+    for beta in (0.3, 0.999, -1.0):
+        assert worst("power_any_rough", beta, inputs(-near, near)) <= 0.01 * 2**13
+        assert worst("power_any_rough", beta, inputs(-120, 120)) <= 0.01 * 2**16
+
+
+# The general and the wide power are asked where d is finite only.
+AT_EXTREMES = [name for name, beta in (*REFINED, *ROUGH) if beta in (0.25, 0.5, 0.75, 1.0)]
+
+
+@pytest.mark.parametrize("name", AT_EXTREMES)
+def test_infinite_and_missing_d(name):
+    par = formulas.Parameters(*scalars_of(1.0, 0.75, 1.0, F))
+    with np.errstate(invalid="ignore"):
+        p, s, q = functions(0, 0)[name](np.array([np.inf, np.nan], F), par)
+    for value in (p, s, q):
+        assert value[0] == 0
+        assert np.isnan(value[1])
