@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.compiler import compile_entry
 from numba_lrn.operator import LocalResponseNorm
 
+RECIPE = {"parameters": "backward_all"}  # where a direction has another name than its recipe
 CHUNK = 64 * 1024  # elements that a thread of the roof takes at a time
 
 
@@ -40,6 +42,16 @@ class Cpu:
 
     def synchronize(self) -> None:
         """Return when the device has finished."""
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        """How long ``run()`` takes."""
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    def description(self) -> str:
+        """What is measured, for the head of a result."""
+        return "the CPU"
 
     def cache_bytes(self) -> int:
         """The size of the last-level cache, or 32 MiB where the system does not tell."""
@@ -78,15 +90,10 @@ class Cpu:
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: NDArray[Any]) -> str:
         """The form of the window, the power function and the number of threads that a call on ``x`` takes."""
-        recipe = "backward_all" if direction == "parameters" else direction
-        route = launch._route(op, recipe, x.shape, x.strides, x.dtype, launch._threads(x.nbytes), False)
-        if route is None:
+        plan = launch.plan_of(op, RECIPE.get(direction, direction), x)
+        if plan is None:
             return "copy"
-        plan = route.plan
-        power = plan.variant.power.removeprefix("power_")
-        for word, fraction in (("three_quarters", "3/4"), ("half", "1/2"), ("quarter", "1/4"), ("one", "1")):
-            power = power.replace(word, fraction)
-        return f"{plan.variant.form} {power} {plan.workers}t"
+        return f"{plan.variant.form} {_fraction(plan.variant.power)} {plan.workers}t"
 
 
 class Cuda:
@@ -106,11 +113,11 @@ class Cuda:
             return f"no CUDA device: {error}"
         if not count:
             return "no CUDA device"
-        from numba_lrn.backends.selector import backend_of
-
         try:
-            backend_of(cupy.empty(1, "float32"))
-        except TypeError as error:
+            from numba_lrn.backends.cuda.arrays import driver
+
+            driver.device(cupy.cuda.runtime.getDevice())
+        except (ImportError, RuntimeError) as error:
             return str(error)
         return None
 
@@ -139,6 +146,26 @@ class Cuda:
 
         cupy.cuda.get_current_stream().synchronize()
 
+    def seconds(self, run: Callable[[], None]) -> float:
+        """How long the device takes for what ``run()`` puts on the current stream, by events."""
+        import cupy
+
+        start, end = cupy.cuda.Event(), cupy.cuda.Event()
+        self.synchronize()
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return float(cupy.cuda.get_elapsed_time(start, end)) / 1000
+
+    def description(self) -> str:
+        """What is measured, for the head of a result."""
+        import cupy
+
+        from numba_lrn.backends.cuda.arrays import driver
+
+        return f"{driver.device(cupy.cuda.runtime.getDevice()).name}, CUDA {driver.version()}"
+
     def cache_bytes(self) -> int:
         """The size of the second-level cache."""
         import cupy
@@ -152,24 +179,44 @@ class Cuda:
         return int(cupy.cuda.Device().mem_info[0])
 
     def roof(self, direction: str) -> Callable[[Any, Any, Any], None]:
-        """``roof(x, grad_output, out)``: the same bytes moved with nothing computed."""
+        """``roof(x, grad_output, out)``: the same bytes moved with nothing computed.
+
+        The driver's copy for the forward direction, two reads and a write for the backward one.
+        """
         import cupy
 
         def copy(x: Any, grad_output: Any, out: Any) -> None:
-            cupy.copyto(out.view("int32"), x.view("int32"))
+            out.data.copy_from_device_async(x.data, x.nbytes)
+
+        views: dict[int, Any] = {}  # of the rotated buffers; making them anew would cost more than small additions
+
+        def words(array: Any) -> Any:
+            address = array.data.ptr
+            if address not in views:
+                views[address] = _words(array)
+            return views[address]
 
         def add(x: Any, grad_output: Any, out: Any) -> None:
-            cupy.add(x.view("int32"), grad_output.view("int32"), out=out.view("int32"))
+            cupy.add(words(x), words(grad_output), out=words(out))
+
+        three_to_two = cupy.ElementwiseKernel("T x, T g, T u", "T a, T b", "a = x + g; b = g + u", "numba_lrn_roof")
 
         def add_twice(x: Any, others: Any, outs: Any) -> None:
-            kernel = cupy.ElementwiseKernel("T x, T g, T u", "T a, T b", "a = x + g; b = g + u", "numba_lrn_roof")
-            kernel(*(array.view("int32") for array in (x, *others, *outs)))
+            three_to_two(*map(words, (x, *others, *outs)))
 
         return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: Any) -> str:
-        """The device that a call runs on."""
-        return "cuda"
+        """The forms and the power function of the kernels that a call on ``x`` launches."""
+        from numba_lrn.backends.cuda import launch as cuda_launch
+
+        plan = cuda_launch.plan_of(op, RECIPE.get(direction, direction), x)
+        if plan is None:
+            return "copy"
+        variants = [launch.variant for launch in plan.launches]
+        forms = "+".join(variant.form for variant in variants)
+        power = next(variant.power for variant in variants if variant.power)
+        return f"{forms} {_fraction(power)} cuda"
 
 
 DEVICES: dict[str, Cpu | Cuda] = {"cpu": Cpu(), "cuda": Cuda()}
@@ -184,7 +231,14 @@ def set_threads(threads: int) -> None:
     numba.set_num_threads(threads)
 
 
-def _words(array: NDArray[Any]) -> NDArray[Any]:
+def _fraction(power: str) -> str:
+    """The name of a power function, short."""
+    for word, fraction in (("three_quarters", "3/4"), ("half", "1/2"), ("quarter", "1/4"), ("one", "1")):
+        power = power.replace(word, fraction)
+    return power.removeprefix("power_")
+
+
+def _words(array: Any) -> Any:
     """An array as 32-bit integers in memory order; any bits may be copied and added so at full speed."""
     flat = array.reshape(-1).view(np.uint8)
     return flat[: flat.size // 4 * 4].view(np.int32)

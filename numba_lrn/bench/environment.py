@@ -29,6 +29,7 @@ def environment(device: Cpu | Cuda, threads: int) -> dict[str, Any]:
         "threading_layer": threading_layer(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "device": device.name,
+        "measured_on": device.description(),
         "last_level_cache": device.cache_bytes(),
         "free_memory": device.free_bytes(),
         "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),

@@ -16,7 +16,9 @@ from numba_lrn.bench.problem import Problem, numpy_dtype
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 CPU_PEERS = ("torch", "torch.compile", "onnxruntime", "openvino", "tensorflow")
+CUDA_PEERS = ("torch", "torch.compile", "cudnn")
 PEERS = (*CPU_PEERS, "cudnn")
+ON_DEVICE = {"cpu": CPU_PEERS, "cuda": CUDA_PEERS}
 
 
 class UnableError(Exception):
@@ -36,7 +38,7 @@ def parse_pythons(texts: list[str]) -> dict[str, str]:
         if not python:
             msg = f"--peer-python {text!r}: write NAME=PYTHON, as tensorflow=/opt/tf/bin/python"
             raise BadArgumentError(msg)
-        parse_names(name, CPU_PEERS, "--peer-python")
+        parse_names(name, PEERS, "--peer-python")
         if not pathlib.Path(python).exists():
             msg = f"--peer-python {text!r}: there is no {python}"
             raise BadArgumentError(msg)
@@ -55,8 +57,9 @@ class Peer:
 
     def __init__(self, name: str, device: str, threads: int, python: str = sys.executable, passive: bool = True):
         self.name = name
-        if device != "cpu" or name not in CPU_PEERS:
-            msg = f"runs on a {'CUDA device' if name not in CPU_PEERS else 'CPU'}, not on the {device} that is measured"
+        if name not in ON_DEVICE[device]:
+            where = "on a CUDA device" if name not in CPU_PEERS else "on the CPU"
+            msg = f"runs {where} only; measured is the backend {device}"
             raise UnableError(msg)
         environment = dict(os.environ)
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -68,7 +71,7 @@ class Peer:
         # -c instead of the path: the folder of this file must not come first on the peer's module path.
         code = f"import runpy, sys; runpy.run_path({str(WORKER)!r}, run_name='__main__')"
         self._process = subprocess.Popen(
-            [python, "-c", code, name, str(threads)],
+            [python, "-c", code, name, str(threads), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -346,13 +346,13 @@ class InProcess:
         arrays = [self._buffers.next() for _ in range(calls)]
         if not self._with_out:
             arrays = [(x, grad_output, None) for x, grad_output, _ in arrays]
-        call, synchronize = self._call, self._device.synchronize
-        synchronize()
-        start = time.perf_counter()
-        for x, grad_output, out in arrays:
-            call(x, grad_output, out)
-        synchronize()
-        return (time.perf_counter() - start) / calls
+        call = self._call
+
+        def run() -> None:
+            for x, grad_output, out in arrays:
+                call(x, grad_output, out)
+
+        return self._device.seconds(run) / calls
 
 
 def write_inputs(problem: Problem, folder: str) -> dict[str, str]:

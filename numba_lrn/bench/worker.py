@@ -12,8 +12,10 @@ A process each keeps their thread pools, allocators and crashes apart, and lets 
 # It runs where no type stubs and no part of this package need be. What each method does is said once, in Peer.
 # ruff: noqa: D102
 
+import importlib.util
 import json
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -29,10 +31,23 @@ class Peer:
     """What a peer implements: ``load``, ``check``, ``prepare``, a method for each direction and ``result``."""
 
     note = ""
+    device = "cpu"
 
     def load(self, threads):
         """Import the framework and return its version."""
         raise NotImplementedError
+
+    def seconds(self, run):
+        """How long ``run()`` takes; on a CUDA device by its events."""
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    def finish(self):
+        """Return when the device has finished."""
+
+    def close(self):
+        """Give back what a problem holds."""
 
     def check(self, problem, direction):
         """Raise UnableError with the reason."""
@@ -64,7 +79,24 @@ class Torch(Peer):
 
         torch.set_num_threads(threads)
         self.torch = torch
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UnableError(f"PyTorch {torch.__version__} sees no CUDA device")
         return torch.__version__
+
+    def seconds(self, run):
+        if self.device != "cuda":
+            return super().seconds(run)
+        start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.torch.cuda.synchronize()
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+    def finish(self):
+        if self.device == "cuda":
+            self.torch.cuda.synchronize()
 
     def check(self, problem, direction):
         if problem["within"]:
@@ -91,6 +123,7 @@ class Torch(Peer):
                 found = torch.from_numpy(array.view(np.int16)).view(dtype)
             else:
                 found = torch.from_numpy(array)
+            found = found.to(self.device)
             return found.permute(0, ndim - 1, *range(1, ndim - 1)) if self.to_channels_last else found
 
         size, alpha, beta, k = (problem[name] for name in ("size", "alpha", "beta", "k"))
@@ -114,7 +147,9 @@ class Torch(Peer):
             return x * (mean * alpha + k) ** -beta
 
         self.composed = composed
-        self.tensors = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in (alpha, beta, k)]
+        self.tensors = [
+            torch.tensor(value, dtype=dtype, device=self.device, requires_grad=True) for value in (alpha, beta, k)
+        ]
         self.size = size
         self.sets = [tuple(None if array is None else tensor(array) for array in arrays) for arrays in sets]
         for x, g, _ in self.sets:
@@ -166,7 +201,7 @@ class Torch(Peer):
     def _words(self, tensor):
         if self.to_channels_last and tensor.ndim:
             tensor = tensor.permute(0, *range(2, tensor.ndim), 1)
-        tensor = tensor.contiguous()
+        tensor = tensor.contiguous().cpu()
         return (tensor.view(self.torch.int16) if tensor.element_size() == 2 else tensor).numpy()
 
 
@@ -340,12 +375,72 @@ class TensorFlow(Peer):
         return self.last.numpy()
 
 
+class Cudnn(Peer):
+    """cudnnLRNCrossChannelForward and Backward."""
+
+    buffers = None
+
+    def load(self, threads):
+        # Beside this file, and not on the module path of the peer's interpreter.
+        path = pathlib.Path(__file__).with_name("cudnn.py")
+        spec = importlib.util.spec_from_file_location("cudnn", path)
+        self.cudnn = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.cudnn)
+        try:
+            self.driver = self.cudnn.Driver()
+            self.operation = self.cudnn.CrossChannel(self.cudnn.find())
+        except self.cudnn.AbsentError as error:
+            raise UnableError(str(error)) from None
+        return self.operation.version
+
+    def seconds(self, run):
+        return self.driver.seconds(run)
+
+    def finish(self):
+        self.driver.synchronize()
+
+    def check(self, problem, direction):
+        if direction not in ("forward", "backward"):
+            raise UnableError("no derivative but the backward pass")
+        reason = self.cudnn.refusal(problem)
+        if reason:
+            raise UnableError(reason)
+
+    def prepare(self, problem, sets):
+        names = ("shape", "layout", "dtype", "size", "alpha", "beta", "k")
+        self.operation.describe(*(problem[name] for name in names))
+        self.buffers = self.cudnn.Buffers(self.driver, [arrays[:2] for arrays in sets])
+
+    def forward(self, index):
+        x, _, y, _ = self.buffers.sets[index]
+        self.operation.forward(x, y)
+        self.last = y
+
+    def before_backward(self, index):
+        """The forward result that the backward pass takes, outside the timed call."""
+        self.forward(index)
+
+    def backward(self, index):
+        x, g, y, dx = self.buffers.sets[index]
+        self.operation.backward(x, y, g, dx)
+        self.last = dx
+
+    def result(self):
+        self.driver.download(self.last, self.buffers.like)
+        return self.buffers.like
+
+    def close(self):
+        if self.buffers is not None:
+            self.buffers.close()
+
+
 PEERS = {
     "torch": Torch,
     "torch.compile": TorchCompile,
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
     "tensorflow": TensorFlow,
+    "cudnn": Cudnn,
 }
 
 
@@ -362,8 +457,9 @@ TAKEN = {
 class Worker:
     """Answers the commands."""
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, device):
         self.peer = PEERS[name]()
+        self.peer.device = device
         self.threads = threads
 
     def hello(self, command):
@@ -371,10 +467,13 @@ class Worker:
             return {"version": self.peer.load(self.threads)}
         except ImportError as error:
             return {"absent": f"not installed ({error})"}
+        except UnableError as error:
+            return {"absent": str(error)}
 
     def make(self, command):
         problem, self.direction = command["problem"], command["direction"]
         self.peer.note = ""
+        self.peer.close()
         self.peer.check(problem, self.direction)
         words = np.uint16 if problem["dtype"] in ("float16", "bfloat16") else np.dtype(problem["dtype"])
 
@@ -391,17 +490,19 @@ class Worker:
             if before is not None:
                 before(index)
         self.call = getattr(self.peer, self.direction)
+        self.peer.finish()
         start = time.perf_counter()
         self.call(0)
+        self.peer.finish()
         return {"first_call": time.perf_counter() - start, "note": self.peer.note}
 
     def run(self, command):
-        calls = command["calls"]
-        start = time.perf_counter()
-        for _ in range(calls):
-            self.index = (self.index + 1) % len(self.sets)
-            self.call(self.index)
-        return {"seconds": (time.perf_counter() - start) / calls}
+        def turns():
+            for _ in range(command["calls"]):
+                self.index = (self.index + 1) % len(self.sets)
+                self.call(self.index)
+
+        return {"seconds": self.peer.seconds(turns) / command["calls"]}
 
     def save(self, command):
         result = self.peer.result()
@@ -416,7 +517,7 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    worker = Worker(sys.argv[1], int(sys.argv[2]))
+    worker = Worker(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     for line in sys.stdin:
         command = json.loads(line)
         try:

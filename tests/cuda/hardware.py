@@ -155,14 +155,13 @@ class Hardware:
 
     def get(self, array):
         """The numbers, as a NumPy array."""
-        view = kind_of(array).view(array, "array")
-        if view.size == 0:
-            return np.empty(view.shape, view.dtype)
-        lows = [min((n - 1) * s, 0) for n, s in zip(view.shape, view.strides, strict=True)]
-        highs = [max((n - 1) * s, 0) for n, s in zip(view.shape, view.strides, strict=True)]
-        start, size = view.pointer + sum(lows), sum(highs) - sum(lows) + view.dtype.itemsize
-        memory = _read(start, size)
-        return np.ndarray(view.shape, view.dtype, memory, -sum(lows), view.strides).copy(order="K")
+        layout, pointer, _ = kind_of(array).view(array, "array")
+        if layout.size == 0:
+            return np.empty(layout.shape, layout.dtype)
+        reaches = [(n - 1) * stride for n, stride in zip(layout.shape, layout.strides, strict=True)]
+        low, high = (sum(bound(reach, 0) for reach in reaches) for bound in (min, max))
+        memory = _read(pointer + low, high - low + layout.dtype.itemsize)
+        return np.ndarray(layout.shape, layout.dtype, memory, -low, layout.strides).copy(order="K")
 
     @property
     def results(self):

@@ -1,10 +1,11 @@
 """What a bug report needs to know of the GPU, and compiling ahead for it."""
 
+import numpy as np
 import pytest
 
 import numba_lrn as lrn
 from numba_lrn.backends.cuda import cache, launch, toolkit
-from numba_lrn.backends.cuda.arrays import driver
+from numba_lrn.backends.cuda.arrays import Layout, driver
 from numba_lrn.config import config
 from tests.cuda import hardware
 
@@ -67,15 +68,10 @@ def test_warmup_leaves_nothing_to_compile_for_the_usual_calls(monkeypatch):
             strides = [4]
             for extent in reversed(shape[1:]):
                 strides.insert(0, strides[0] * extent)
-            launch._route(lrn.LocalResponseNorm(size, axis=axis), recipe, shape, tuple(strides), _float32(), 0, 0)
+            layout = Layout(shape, tuple(strides), np.dtype(np.float32), 0, None)
+            launch._route(lrn.LocalResponseNorm(size, axis=axis), recipe, layout, 0)
     assert len(card.loaded) == loaded
     hardware.forget_cards()
-
-
-def _float32():
-    import numpy as np
-
-    return np.dtype(np.float32)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:0", 0, None])

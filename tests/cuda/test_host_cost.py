@@ -14,7 +14,9 @@ from tests.support import optional
 pytestmark = pytest.mark.compiled
 
 SHAPE = (64, 96, 55, 55)
-LIMIT = 15e-6  # seconds; on a 2-core Xeon (Emerald Rapids) 4 µs forward and 5.5 µs backward are measured
+# On a shared 2-core Xeon (Emerald Rapids) 4.7 µs forward and 6.8 backward; with cuda.core's launch into a library that
+# does nothing in the place of the driver's, 6.3 and 10.
+LIMIT = 15e-6  # seconds
 
 
 @pytest.fixture

@@ -187,6 +187,20 @@ def test_powers_at_zero_and_below(beta, recipe):
         np.testing.assert_allclose(got, truth.astype(np.float32), rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["across channels", "channels last", "odd planes", "large window", "box"])
+def test_nothing_comes_from_beyond_the_axis(name):
+    """With k = 0, d is 0 beyond an axis that begins and ends with zeros, and d is not 0 on it."""
+    shape, order, axis, before, after, *_ = CASES[name]
+    first, ahead, behind = (axis[0], after[0], before[0]) if isinstance(axis, tuple) else (axis, after, before)
+    op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 0.0)
+    x, g = arrays(shape, "float32", "backward")
+    rows = np.moveaxis(x, first, 0)
+    rows[:ahead] = 0
+    rows[len(rows) - behind :] = 0
+    assert np.isfinite(reference.backward(op, g, x)).all()
+    assert_accurate(op, "backward", run(op, "backward", x, g, order=order)[0], x, g)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_large_numbers(recipe):
     for magnitude in (1e-18, 1e3, 1e12, 1e17):

@@ -105,6 +105,12 @@ def _route(
     return Route(None if order == tuple(range(len(shape))) else order, CARRIERS.get(dtype.name), plan)
 
 
+def plan_of(op: LocalResponseNorm, recipe: str, x: NDArray) -> Plan | None:
+    """What a call on ``x`` with other arrays like it runs; None where it only copies."""
+    route = _route(op, recipe, x.shape, x.strides, x.dtype, _threads(x.nbytes), False)
+    return None if route is None else route.plan
+
+
 def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: NDArray | None) -> NDArray:
     """Copies what is not dense or not in the order of ``x``; computes in place or into a temporary where asked."""
     if g is not x:

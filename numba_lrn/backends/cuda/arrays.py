@@ -8,6 +8,7 @@
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -23,24 +24,27 @@ driver: Any = importlib.import_module(
 )
 
 
-class View(NamedTuple):
-    """Where an array lies. Two arrays whose first five fields agree lie alike, and their work belongs in one stream."""
+class Layout(NamedTuple):
+    """How an array lies, but for its address. Arrays of one layout lie alike, and their work belongs in one stream."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # bytes
     dtype: np.dtype
     device: int  # -1 where there is no memory
     stream: int | None  # None: the current stream of the array's library
-    pointer: int
-    writeable: bool
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        size = 1
-        for extent in self.shape:
-            size *= extent
-        return size
+        return math.prod(self.shape)
+
+
+class View(NamedTuple):
+    """Where an array lies."""
+
+    layout: Layout
+    pointer: int
+    writeable: bool
 
 
 class Kind(Protocol):
@@ -73,7 +77,7 @@ class CupyArrays:
         """CuPy has no read-only arrays."""
         data = array.data
         device = data.device_id if data.ptr else -1
-        return View(array.shape, array.strides, array.dtype, device, None, data.ptr, True)
+        return View(Layout(array.shape, array.strides, array.dtype, device, None), data.ptr, True)
 
     def current_stream(self, device: int) -> int:
         """CuPy's current stream of the device."""
@@ -98,7 +102,7 @@ class NumbaArrays:
         """Numba's arrays know their context, and the stream that ``bind`` or their making gave them."""
         pointer = array.device_ctypes_pointer.value or 0
         device = array.gpu_data.context.device.id if pointer else -1
-        return View(array.shape, array.strides, array.dtype, device, int(array.stream), pointer, True)
+        return View(Layout(array.shape, array.strides, array.dtype, device, int(array.stream)), pointer, True)
 
     def current_stream(self, device: int) -> int:
         """Every view of this kind names its stream."""
@@ -124,7 +128,7 @@ class SimulatedArrays(NumbaArrays):
         pointer = held.ctypes.data if held.size else 0
         device = 0 if pointer else -1
         stream = 0 if array.stream == 0 else id(array.stream)
-        return View(held.shape, held.strides, held.dtype, device, stream, pointer, held.flags.writeable)
+        return View(Layout(held.shape, held.strides, held.dtype, device, stream), pointer, held.flags.writeable)
 
 
 class ForeignArrays:
@@ -147,7 +151,7 @@ class ForeignArrays:
         strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
         pointer, read_only = interface["data"]
         device = driver.device_of(pointer) if pointer else -1
-        return View(shape, tuple(strides), dtype, device, _stream(interface), pointer or 0, not read_only)
+        return View(Layout(shape, tuple(strides), dtype, device, _stream(interface)), pointer or 0, not read_only)
 
     def current_stream(self, device: int) -> int:
         """Every view of this kind names its stream."""

@@ -8,6 +8,7 @@ the work that uses it is on the stream, and by the stream's order until that wor
 import contextlib
 import functools
 import itertools
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.backends.cuda import copies, kernels, toolkit
-from numba_lrn.backends.cuda.arrays import Kind, View, dense_strides, driver, kind_of, known
+from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
 from numba_lrn.backends.cuda.plan import Device, Plan, make_plan
 from numba_lrn.operator import LocalResponseNorm, check_device, check_dtype, check_kind, check_like, check_writeable
 
@@ -32,7 +33,7 @@ class Route(NamedTuple):
     """What is known of a call before its arrays' addresses are."""
 
     nbytes: int  # of an array
-    steps: tuple[tuple[Callable[..., None], tuple[int, ...]], ...]  # a launch, and which addresses it takes
+    steps: tuple[tuple[Callable[..., None], Callable], ...]  # a launch, and which of the addresses it takes
     workspace: int  # bytes of all temporaries
     offsets: tuple[int, ...]  # where each begins
     in_place: bool
@@ -77,59 +78,51 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     """The usual case, arrays alike on the current device; the others go on to _prepare."""
     kind = kind_of(x)
     source = kind.view(x, "x")
-    gradient = source if g is x else _beside(source, g, "grad_output")
-    target = _beside(source, out, "out") if out is not None else source if kind.makes_results else None
-    if gradient is None or target is None or source.device != driver.current_device():
+    layout = source.layout
+    gradient = source if g is x else _beside(layout, g, "grad_output")
+    target = _beside(layout, out, "out") if out is not None else source if kind.makes_results else None
+    if gradient is None or target is None or layout.device != driver.current_device():
         return _prepare(op, recipe, x, g, out)
     low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
-    route = _route(op, recipe, source.shape, source.strides, source.dtype, source.device, low_bits)
+    route = _route(op, recipe, layout, low_bits)
     if route is None or (out is not None and not _may_write(target, source, gradient, route)):
         return _prepare(op, recipe, x, g, out)
-    handle = kind.current_stream(source.device) if source.stream is None else source.stream
-    stream = driver.stream(source.device, handle)
+    handle = kind.current_stream(layout.device) if layout.stream is None else layout.stream
+    stream = driver.stream(layout.device, handle)
     if out is None:
         out = kind.empty_like(x, "x")
         target = kind.view(out, "out")
-    _launch(route, kind, source.device, stream, source.pointer, gradient.pointer, target.pointer)
+    _launch(route, kind, layout.device, stream, source.pointer, gradient.pointer, target.pointer)
     return out
 
 
-def _beside(source: View, array: Any, name: str) -> View | None:
-    """Where an array lies that lies as ``source`` does and belongs in the same stream; None for others."""
+def _beside(layout: Layout, array: Any, name: str) -> View | None:
+    """Where an array lies that has this layout; None for others."""
     kind = known(array)
     if kind is None:
         return None
     view = kind.view(array, name)
-    return view if view[:5] == source[:5] and (view.writeable or name != "out") else None
+    return view if view.layout == layout and (view.writeable or name != "out") else None
 
 
 def _may_write(target: View, source: View, gradient: View, route: Route) -> bool:
     """Whether dense arrays of one size are apart from the target, or it is one of them and that is provided for."""
-    for read in (source, gradient):
-        distance = abs(target.pointer - read.pointer)
-        if distance < route.nbytes and (distance or not route.in_place):
-            return False
-    return True
+    distance = abs(target.pointer - source.pointer)
+    if distance < route.nbytes and (distance or not route.in_place):
+        return False
+    return gradient is source or _may_write(target, gradient, gradient, route)
 
 
 @functools.lru_cache(maxsize=1024)
-def _route(
-    op: LocalResponseNorm,
-    recipe: str,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: np.dtype,
-    device: int,
-    low_bits: int,
-) -> Route | None:
+def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> Route | None:
     """The route of dense arrays that need computing; None for others. Refuses what cannot be computed.
 
     ``low_bits`` are those of the addresses, modulo 16 bytes.
     """
-    plan = _plan(op, recipe, shape, strides, dtype, device, low_bits)
+    plan = _plan(op, recipe, layout, low_bits)
     if plan is None:
         return None
-    elements = int(np.prod(shape))
+    dtype, elements = layout.dtype, layout.size
     carrier = CARRIERS.get(dtype.name, dtype)
     real = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     names = ["x", "g", "out"]
@@ -143,19 +136,13 @@ def _route(
     steps = []
     for launch in plan.launches:
         places = tuple(names.index(name) for name in launch.operands)
-        steps.append((driver.prepare(kernels, launch, tuple(memory[place] for place in places), device), places))
+        run = driver.prepare(kernels, launch, tuple(memory[place] for place in places), layout.device)
+        steps.append((run, operator.itemgetter(*places)))
     return Route(elements * dtype.itemsize, tuple(steps), workspace, tuple(offsets), plan.in_place)
 
 
-def _plan(
-    op: LocalResponseNorm,
-    recipe: str,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: np.dtype,
-    device: int,
-    low_bits: int,
-) -> Plan | None:
+def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> Plan | None:
+    shape, strides, dtype, device, _ = layout
     check_dtype(dtype, "x")
     windows = op.windows(len(shape))
     order = dense_order(shape, strides, dtype.itemsize)
@@ -178,7 +165,7 @@ def _plan(
 def plan_of(op: LocalResponseNorm, recipe: str, x: Any) -> Plan | None:
     """What a call on ``x`` with other arrays like it runs; None where it only copies."""
     view = kind_of(x).view(x, "x")
-    return _plan(op, recipe, view.shape, view.strides, view.dtype, view.device, view.pointer % VECTOR_BYTES)
+    return _plan(op, recipe, view.layout, view.pointer % VECTOR_BYTES)
 
 
 def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
@@ -189,12 +176,13 @@ def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
     """
     ordinal = driver.current_device() or 0
     driver.device(ordinal)  # tells what is missing, if anything is
+    first = max(ndim - 3, 0)
+    usual = (((64, 56, 56), first), ((64, 55, 55), first), ((56, 56, 64), ndim - 1))
     with driver.on_device(ordinal):
-        for dtype, side in itertools.product(dtypes, (56, 55)):
-            shape = (1,) * (ndim - 3) + (64, side, side)[-ndim:]
+        for dtype, (extents, axis), recipe in itertools.product(dtypes, usual, ("forward", "backward")):
+            shape = (1,) * (ndim - 3) + extents[-ndim:]
             strides = dense_strides(shape, tuple(range(ndim, 0, -1)), dtype.itemsize)
-            for axis, recipe in itertools.product({max(ndim - 3, 0), ndim - 1}, ("forward", "backward")):
-                _route(LocalResponseNorm(5, axis=axis), recipe, shape, strides, dtype, ordinal, 0)
+            _route(LocalResponseNorm(5, axis=axis), recipe, Layout(shape, strides, dtype, ordinal, None), 0)
 
 
 def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) -> None:
@@ -203,35 +191,36 @@ def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) 
         # The owner goes at the end, when all that uses the memory is on the stream.
         start, _owner = kind.allocate(route.workspace, device, stream)
         pointers += tuple(start + offset for offset in route.offsets)
-    for run, places in route.steps:
-        run(stream, *[pointers[place] for place in places])
+    for run, operands in route.steps:
+        run(stream, *operands(pointers))
 
 
 def _prepare(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     """Checks all; copies what is not dense or not in the order of ``x``; uses temporaries where memory overlaps."""
     kind = kind_of(x)
     source = kind.view(x, "x")
-    check_dtype(source.dtype, "x")
-    op.windows(len(source.shape))
-    gradient = source if g is x else _checked(g, "grad_output", x, source)
+    layout = source.layout
+    check_dtype(layout.dtype, "x")
+    op.windows(len(layout.shape))
+    gradient = source if g is x else _checked(g, "grad_output", x, layout)
     target = None
     if out is not None:
-        target = _checked(out, "out", x, source)
-        check_writeable(target.writeable and not _is_broadcast(target))
-    if source.size == 0:
+        target = _checked(out, "out", x, layout)
+        check_writeable(target.writeable and not _is_broadcast(target.layout))
+    if layout.size == 0:
         return kind.empty_like(x, "x") if out is None else out
-    here = driver.current_device() == source.device
-    with contextlib.nullcontext() if here else driver.on_device(source.device):
+    here = driver.current_device() == layout.device
+    with contextlib.nullcontext() if here else driver.on_device(layout.device):
         if target is None:
             out = kind.empty_like(x, "x")
             target = kind.view(out, "out")
-        handle = kind.current_stream(source.device) if source.stream is None else source.stream
-        call = _Call(kind, source.device, driver.stream(source.device, handle))
+        handle = _stream_of(kind, layout)
+        call = _Call(kind, layout.device, driver.stream(layout.device, handle))
         others = []
         for array, view in ((g, gradient), (out, target)):
-            other = kind_of(array).current_stream(view.device) if view.stream is None else view.stream
+            other = _stream_of(kind_of(array), view.layout)
             if other != handle:
-                others.append(driver.stream(view.device, other))
+                others.append(driver.stream(layout.device, other))
         for other in others:
             driver.wait(call.stream, other)
         call.run(op, recipe, source, gradient, target)
@@ -240,12 +229,16 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> An
     return out
 
 
-def _checked(array: Any, name: str, x: Any, source: View) -> View:
-    """Where a second array lies, which matches ``x``."""
+def _stream_of(kind: Kind, layout: Layout) -> int:
+    return kind.current_stream(layout.device) if layout.stream is None else layout.stream
+
+
+def _checked(array: Any, name: str, x: Any, layout: Layout) -> View:
+    """Where a second array lies, which matches ``x``, whose layout is given."""
     check_kind(array, name, x)
     view = kind_of(array).view(array, name)
-    check_like(view, name, source)
-    check_device(view.device, name, source.device)
+    check_like(view.layout, name, layout)
+    check_device(view.layout.device, name, layout.device)
     return view
 
 
@@ -261,7 +254,8 @@ class _Call:
         if op.beta == 0.0:
             self._copy_over(target, source if recipe == "forward" else gradient)
             return
-        strides = dense_strides(source.shape, source.strides, source.dtype.itemsize)
+        shape, strides, dtype, _, _ = source.layout
+        strides = dense_strides(shape, strides, dtype.itemsize)
         forward = gradient is source
         source = self._in_order(source, strides)
         gradient = source if forward else self._in_order(gradient, strides)
@@ -276,7 +270,7 @@ class _Call:
 
     def _route(self, op: LocalResponseNorm, recipe: str, source: View, gradient: View, target: View) -> Route:
         low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
-        route = _route(op, recipe, source.shape, source.strides, source.dtype, self.device, low_bits)
+        route = _route(op, recipe, source.layout, low_bits)
         assert route is not None, "dense arrays always have a route"
         return route
 
@@ -286,31 +280,33 @@ class _Call:
     def _in_order(self, view: View, strides: tuple[int, ...]) -> View:
         """The array, or its copy, dense with these strides."""
         if _lies(view, strides):
-            return view._replace(strides=strides)
+            return view._replace(layout=view.layout._replace(strides=strides))
         copy = self._temporary(view, strides)
         self._copy(copy, view)
         return copy
 
     def _temporary(self, like: View, strides: tuple[int, ...]) -> View:
-        pointer, owner = self.kind.allocate(like.size * like.dtype.itemsize, self.device, self.stream)
+        nbytes = like.layout.size * like.layout.dtype.itemsize
+        pointer, owner = self.kind.allocate(nbytes, self.device, self.stream)
         self.owners.append(owner)
-        return like._replace(strides=strides, pointer=pointer, writeable=True)
+        return View(like.layout._replace(strides=strides), pointer, True)
 
     def _copy_over(self, target: View, source: View) -> None:
         """Copy between arrays that may overlap."""
-        if target.pointer == source.pointer and _same_order(target.strides, source.strides, target.shape):
+        shape, strides, dtype, _, _ = source.layout
+        if target.pointer == source.pointer and _same_order(target.layout.strides, strides, shape):
             return
         if _overlap(target, source):
-            copy = self._temporary(source, dense_strides(source.shape, source.strides, source.dtype.itemsize))
+            copy = self._temporary(source, dense_strides(shape, strides, dtype.itemsize))
             self._copy(copy, source)
             source = copy
         self._copy(target, source)
 
     def _copy(self, target: View, source: View) -> None:
         """Copy between arrays that are apart."""
-        itemsize = source.dtype.itemsize
-        aligned = (target.pointer | source.pointer) % itemsize == 0
-        for move, run in _moves(target.shape, target.strides, source.strides, itemsize, aligned, self.device):
+        shape, strides, dtype, _, _ = source.layout
+        aligned = (target.pointer | source.pointer) % dtype.itemsize == 0
+        for move, run in _moves(shape, target.layout.strides, strides, dtype.itemsize, aligned, self.device):
             run(self.stream, target.pointer + move.target_offset, source.pointer + move.source_offset)
 
 
@@ -334,7 +330,8 @@ def _moves(
 
 def _lies(view: View, strides: tuple[int, ...]) -> bool:
     """Whether an array has these strides and can be accessed by elements."""
-    return view.pointer % view.dtype.itemsize == 0 and _same_order(view.strides, strides, view.shape)
+    aligned = view.pointer % view.layout.dtype.itemsize == 0
+    return aligned and _same_order(view.layout.strides, strides, view.layout.shape)
 
 
 def _same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -342,11 +339,10 @@ def _same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[
     return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
 
 
-def _is_broadcast(view: View) -> bool:
+def _is_broadcast(layout: Layout) -> bool:
     """Whether elements share memory; NumPy makes such views read-only, CuPy does not tell."""
-    return view.size > 0 and any(
-        stride == 0 and extent > 1 for stride, extent in zip(view.strides, view.shape, strict=True)
-    )
+    axes = zip(layout.strides, layout.shape, strict=True)
+    return layout.size > 0 and any(stride == 0 and extent > 1 for stride, extent in axes)
 
 
 def _overlap(view: View, other: View) -> bool:
@@ -357,9 +353,10 @@ def _overlap(view: View, other: View) -> bool:
 
 
 def _bounds(view: View) -> tuple[int, int]:
-    reaches = [(extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True)]
+    shape, strides, dtype, _, _ = view.layout
+    reaches = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
     low = view.pointer + sum(min(reach, 0) for reach in reaches)
-    return low, view.pointer + sum(max(reach, 0) for reach in reaches) + view.dtype.itemsize
+    return low, view.pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
 
 
 # NUMBA_LRN_DEBUG=1 tells on standard error which path the first call of each kind takes.
