@@ -1,5 +1,6 @@
 """Wrong input is refused before any work, with what was received, what is allowed and how to mend it."""
 
+import importlib.util
 import math
 import re
 import sys
@@ -364,6 +365,15 @@ def test_array_on_a_cuda_device_without_the_backend(place, x, monkeypatch):
     text = f"{NAMES[place]} is of type tests.test_errors.OnDevice, an array on a CUDA device: "
     with refused(ImportError, text):
         place(OnDevice(), x)
+
+
+def test_the_packages_for_cuda_are_not_there():
+    if importlib.util.find_spec("numba_cuda"):
+        pytest.skip("numba-cuda is installed")
+    with pytest.raises(
+        ImportError, match=r"x is of type .*OnDevice, an array on a CUDA device: .*numba-lrn\[cuda1[23]\]"
+    ):
+        LocalResponseNorm(3)(OnDevice())
 
 
 @EVERY_PLACE

@@ -42,9 +42,9 @@ def three_arrays():
 
 
 def best(call):
-    """The fastest of several rounds: the others were disturbed."""
+    """The fastest of many short rounds: a machine that others use leaves some of them alone."""
     call()
-    return min(timeit.repeat(call, number=2000, repeat=7)) / 2000
+    return min(timeit.repeat(call, number=100, repeat=300)) / 100
 
 
 def test_a_call_with_out(card):

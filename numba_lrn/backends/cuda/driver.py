@@ -105,5 +105,6 @@ def _kernel(maker: Any, variant: Any, compute_capability: tuple[int, int]) -> An
 @functools.cache
 def _loaded_kernel(maker: Any, variant: Any, compute_capability: tuple[int, int]) -> Any:
     """The kernel, loaded for every device of this architecture."""
-    code, name = cache.machine_code(variant, compute_capability, lambda: maker.cubin(variant, compute_capability))
+    kernel = (maker.__name__, variant)
+    code, name = cache.machine_code(kernel, compute_capability, lambda: maker.cubin(variant, compute_capability))
     return core.ObjectCode.from_cubin(code).get_kernel(name)
