@@ -23,3 +23,14 @@ class Backward(Prepared):
 
     def time_backward(self, case: str, layout: str, dtype: str) -> None:
         self.run()
+
+
+class Derivatives(Prepared):
+    param_names = ("case", "layout", "direction")
+    params = (NETWORKS, ["nchw", "nhwc"], ["jvp", "parameters", "double_backward"])
+
+    def setup(self, case: str, layout: str, direction: str) -> None:
+        self.prepare(case, layout, "float32", direction)
+
+    def time_derivative(self, case: str, layout: str, direction: str) -> None:
+        self.run()

@@ -1,4 +1,7 @@
-"""Times over the memory roof of the machine, measured in the same rounds: a copy, or two reads and a write."""
+"""Times over the memory roof of the machine, measured in the same rounds.
+
+The roof is a copy (forward), two reads and a write, or three reads and two writes (double_backward).
+"""
 
 from numba_lrn.bench.run import OURS, ROOF, InProcess
 from numba_lrn.bench.timing import interleave, ratio_by_round, statistics
@@ -9,7 +12,7 @@ from .common import NETWORKS, Prepared
 class Roof(Prepared):
     unit = "× roof"
     param_names = ("case", "layout", "direction")
-    params = (NETWORKS, ["nchw", "nhwc"], ["forward", "backward"])
+    params = (NETWORKS, ["nchw", "nhwc"], ["forward", "backward", "jvp", "parameters", "double_backward"])
 
     def setup(self, case: str, layout: str, direction: str) -> None:
         self.prepare(case, layout, "float32", direction)

@@ -12,6 +12,7 @@ MODULES = ("networks", "windows", "small", "roof", "memory", "start", "cuda")
 CHEAP = {
     "networks.Forward": ("alexnet-norm2",),
     "networks.Backward": ("alexnet-norm2",),
+    "networks.Derivatives": ("alexnet-norm2",),
     "roof.Roof": ("alexnet-norm2",),
 }
 

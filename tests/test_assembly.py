@@ -25,7 +25,7 @@ from numba_lrn.backends.cpu.kernels import Variant, kernel
 recipe, form, dtype = sys.argv[1:]
 x = np.ones((2, 16, 8, 8), dtype) if form == "direct" else np.ones((2, 8, 8, 16), dtype)
 op = lrn.LocalResponseNorm(5, axis=1 if form == "direct" else -1)
-op(x) if recipe == "forward" else op.backward(x, x)
+op(x) if recipe == "forward" else getattr(op, recipe)(x, x)
 variant = Variant(recipe, form, "power_three_quarters", dtype, "float32")
 print(json.dumps(kernel(variant).assembly()))
 """
@@ -103,3 +103,15 @@ def test_innermost_loops_are_vectorised(recipe, form, dtype):
     # No float64 literal has promoted anything.
     double = re.compile(r"v(mul|add|sub|div|sqrt|fn?m\w+)[sp]d")
     assert not {name for loop in loops for name, _ in loop if double.fullmatch(name)}
+
+
+def test_sums_are_vectorised():
+    """The additions in float64 by vectors, apart from the logarithm in float32, which has its own loop."""
+    output, _ = processes.finish(
+        processes.start("-c", SCRIPT, "backward_parameters", "direct", "float32", NUMBA_LRN_CACHE="0")
+    )
+    loops = [loop for lines in functions(json.loads(output)).values() for loop in innermost_loops(lines)]
+    assert any(count(loop, "vaddpd") >= 3 and count(loop, "vcvtps2pd") >= 3 for loop in loops)
+    logarithms = [loop for loop in loops if count(loop, "vcvtdq2ps") and count(loop, MULTIPLY_ADD) >= 10]
+    assert logarithms
+    assert not any(count(loop, "vaddpd") for loop in logarithms)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from numba_lrn.bench import tables, timing, worker
-from numba_lrn.bench.cases import CASES, QUICK, BadArgumentError, select
+from numba_lrn.bench.cases import CASES, QUICK, BadArgumentError, Case, select
 from numba_lrn.bench.devices import DEVICES, Cpu
 from numba_lrn.bench.peers import Peer, Peers, UnableError
 from numba_lrn.bench.problem import Problem, largest_error, spacing
@@ -301,6 +301,10 @@ def test_the_roof_moves_every_byte():
     out = np.zeros_like(x)
     DEVICES["cpu"].roof("forward")(x, None, out)
     assert np.array_equal(out, x)
+    outs = np.zeros_like(x), np.zeros_like(x)
+    DEVICES["cpu"].roof("double_backward")(x, (g, x), outs)
+    for both in outs:
+        assert np.array_equal(both.view(np.int32), x.view(np.int32) + g.view(np.int32))
     DEVICES["cpu"].roof("backward")(x, g, out)
     assert np.array_equal(out.view(np.int32), x.view(np.int32) + g.view(np.int32))
 
@@ -430,7 +434,7 @@ def test_plots_have_axes_with_units_the_roof_and_the_conditions(result, tmp_path
         for words in (
             "window size (elements)",
             "time a call (ms)",
-            "roof: a copy",
+            "roof: the same bytes moved",
             "torch",
             "alexnet-norm1",
             "threads",
@@ -464,3 +468,20 @@ def test_the_worker_needs_nothing_of_the_package():
     text = pathlib.Path(worker.__file__).read_text()
     assert "import numba_lrn" not in text
     assert "from numba_lrn" not in text
+
+
+# The derivatives.
+
+
+@pytest.mark.parametrize("direction", ["jvp", "parameters", "double_backward"])
+def test_the_derivatives_are_checked(direction):
+    """The whole batch, of which only the first items are computed by the reference, and a wrong result."""
+    problem = Problem(Case("own", "own", (7, 6, 3, 2), 4), "nchw", "float32")
+    problem.period = 3  # 7 items: two repeats and one item more
+    result = problem.call(direction)(problem.inputs[0], problem.second(direction), None)
+    assert problem.error(direction, result) <= problem.bound(direction)
+    parts = result if isinstance(result, tuple) else (result,)
+    for index, part in enumerate(parts):
+        wrong = [*parts]
+        wrong[index] = part + 1e-3
+        assert problem.error(direction, tuple(wrong)) > problem.bound(direction)

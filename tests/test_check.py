@@ -35,7 +35,12 @@ def test_right_results_give_status_0(capsys):
 
 def test_a_wrong_operation_gives_status_1(monkeypatch, capsys):
     direction, _ = OPERATIONS["backward"]
-    untransposed = {**OPERATIONS, "backward": (direction, lambda op, x, g: op.backward(g, x[:, ::-1])[:, ::-1])}
+
+    def mirrored(problem):
+        x, g = problem.inputs
+        return problem.op.backward(g, x[:, ::-1])[:, ::-1]
+
+    untransposed = {**OPERATIONS, "backward": (direction, mirrored)}
     monkeypatch.setattr(checking, "OPERATIONS", untransposed)
     assert main(["check", "--quick"]) == 1
     out = capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
+from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cpu import kernels
 from numba_lrn.backends.cpu.kernels import Layout
 from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
@@ -186,7 +187,9 @@ CASES = [
     ((4, 1, 50), 1, 3),
 ]
 EVERY_RECIPE = pytest.mark.parametrize(
-    ("recipe", "in_place"), [("forward", False), ("forward_in_place", True), ("backward", False), ("backward", True)]
+    ("recipe", "in_place"),
+    [("forward", False), ("forward_in_place", True), ("backward", False), ("backward", True)]
+    + [(recipe, False) for recipe in ("jvp", "backward_parameters", "backward_all", "double_backward")],
 )
 
 
@@ -211,8 +214,8 @@ def test_tiles_cover_every_element_once(shape, axis, size, recipe, in_place):
                 assert tile.base + tile.rows == min(last + layout.before, layout.length)
                 seen[tile.outer : tile.outer_end, first:last, :, tile.lane : tile.lane + tile.lanes] += 1
                 held = (tile.outer_end - tile.outer) * tile.rows * (layout.inner // layout.unit) * tile.lanes
-                if recipe == "backward":
-                    assert held <= layout.residual == layout.kept
+                for name in RECIPES[recipe].kept:
+                    assert held <= getattr(layout, name)
                 if in_place:
                     assert (first, last) == (0, layout.length), "in place, a tile must hold whole windows"
         assert (seen == 1).all()

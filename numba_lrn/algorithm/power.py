@@ -289,6 +289,11 @@ def logarithm(d):
     return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, log2_mantissa * LN2))
 
 
+def logarithm_at_extremes(d):
+    """ln d for a normal float32 d > 0, Inf or NaN."""
+    return at_extremes(d, logarithm(d), d)
+
+
 def logarithm_guarded(d):
     """ln d for any float32: −Inf for 0, NaN for negative numbers."""
     subnormal = d < SMALLEST_NORMAL
@@ -303,5 +308,7 @@ def logarithm_platform(d):
     return real(math.log(np.float64(d)))
 
 
+# The powers whose d is normal and positive, or Inf, or NaN: their logarithm need not look further.
+PLAIN = ("power_quarter", "power_half", "power_three_quarters", "power_general", "power_wide")
 # The forward formula of the powers that have one better than a product.
 TIMES = {"power_three_quarters": "times_three_quarters", "power_one": "times_one"}

@@ -103,7 +103,8 @@ class Recipe(NamedTuple):
         return "sums" in self.names
 
 
-SUMS = 3  # Σ r, Σ r·S, Σ g·d^(-β)·x·ln d
+# Σ r, Σ r·S, Σ g·d^(-β)·x·ln d: what reduce_strip finds in residual, squares and kept; each with its compensation.
+SUMS = 6
 
 
 RECIPES = {
@@ -125,7 +126,7 @@ RECIPES = {
         TangentArrays,
     ),
     "backward_parameters": Recipe(
-        (Stage("square_term", "keep_shares"), Stage("", "shares", "reduce_strip")),
+        (Stage("square_term", "keep_shares"), Stage("", "keep_products", "reduce_strip")),
         ("residual", "kept", "squares"),
         SummedArrays,
     ),
@@ -133,7 +134,7 @@ RECIPES = {
         (
             Stage("square_term", "keep_shares"),
             Stage("residual_term", "emit_gradient", "plain_strip", transposed=True),
-            Stage("", "shares", "reduce_strip", transposed=True),
+            Stage("", "keep_products", "reduce_strip", transposed=True),
         ),
         ("residual", "kept", "squares"),
         GradientArrays,
@@ -247,13 +248,13 @@ def keep_shares(arrays, buffers, par, at, slot, total):
     return keep_residual(arrays, buffers, par, at, slot, total)
 
 
-def shares(arrays, buffers, par, at, slot, total):
-    """What an element adds to each of the sums: r, r·S and g·d^(-β)·x·ln d"""
-    r = load(buffers.residual, slot)
+def keep_products(arrays, buffers, par, at, slot, total):
+    """r·S in the place of S, and g·d^(-β)·x·ln d in that of g·d^(-β)"""
     squares = load(buffers.squares, slot)
     d = denominator(squares, par)
     log_d = log_denominator(logarithm(d), d, rounded_off(squares, d, par))
-    return r, scale_share(r, squares), beta_share(load(arrays.x, at), load(buffers.kept, slot), log_d)
+    store(buffers.squares, slot, scale_share(load(buffers.residual, slot), squares))
+    store(buffers.kept, slot, beta_share(load(arrays.x, at), load(buffers.kept, slot), log_d))
 
 
 def emit_tangent_and_keep(arrays, buffers, par, at, slot, total):

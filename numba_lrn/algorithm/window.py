@@ -119,18 +119,35 @@ def plain_strip(arrays, buffers, par, at, slot, totals, offset, count):
         emit(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
 
 
+SUMMED = 512  # elements whose terms are added plainly, 16 or 32 to a lane of a vector
+
+
 def reduce_strip(arrays, buffers, par, at, slot, totals, offset, count):
-    """Add the three shares that ``emit`` returns for each of ``count`` neighbours to the tile's sums."""
-    sums = buffers.sums
-    a, b, c = np.float64(0.0), np.float64(0.0), np.float64(0.0)
+    """Let ``emit`` prepare ``count`` neighbours, then add what three of the buffers hold to the tile's sums.
+
+    In one loop, float64 sums would halve the lanes of a vector for the logarithm too: 2.1 ns an element against 0.8.
+    """
+    residual, squares, kept = buffers.residual, buffers.squares, buffers.kept
     for j in range(count):
-        share_a, share_b, share_c = emit(arrays, buffers, par, at + j, slot + j, real(0.0))
-        a = accumulate(a, share_a)
-        b = accumulate(b, share_b)
-        c = accumulate(c, share_c)
-    sums[0] += a
-    sums[1] += b
-    sums[2] += c
+        emit(arrays, buffers, par, at + j, slot + j, real(0.0))
+    for start in range(0, count, SUMMED):
+        a, b, c = np.float64(0.0), np.float64(0.0), np.float64(0.0)
+        for j in range(slot + start, slot + min(start + SUMMED, count)):
+            a = accumulate(a, load(residual, j))
+            b = accumulate(b, load(squares, j))
+            c = accumulate(c, load(kept, j))
+        add_compensated(buffers.sums, 0, a)
+        add_compensated(buffers.sums, 2, b)
+        add_compensated(buffers.sums, 4, c)
+
+
+def add_compensated(sums, place, value):
+    """sums[place] += value, and to sums[place + 1] what the result was rounded by."""
+    before = sums[place]
+    after = before + value
+    share = after - before
+    sums[place] = after
+    sums[place + 1] += (before - (after - share)) + (value - share)
 
 
 def sum_strip(arrays, buffers, at, step, slot, slot_step, terms, count):
@@ -275,12 +292,18 @@ def masked_strip(arrays, buffers, space, start, positions, first, count):
 def pointwise(arrays, buffers, par, space, tile, positions, first, last):
     """A stage without a window: emit every element of the tile."""
     pieces = space.inner // space.unit
-    for outer in range(tile.outer, tile.outer_end):
+    width = pieces * tile.lanes
+    # Where the tile has all lanes, its rows are one run in memory; where it has all rows, its outer indices are too.
+    whole = tile.lanes == space.unit
+    outers = tile.outer_end - tile.outer
+    joined = outers if whole and last - first == space.length else 1
+    for outer in range(0, outers, joined):
         run = first * pieces
-        while run < last * pieces:
-            runs = last * pieces - run if tile.lanes == space.unit else 1
-            at = (outer * space.length * pieces + run) * space.unit + tile.lane
-            slot = (((outer - tile.outer) * tile.rows - tile.base) * pieces + run) * tile.lanes
+        end = run + (last - first) * pieces * joined
+        while run < end:
+            runs = end - run if whole else 1
+            at = ((tile.outer + outer) * space.length * pieces + run) * space.unit + tile.lane
+            slot = outer * tile.rows * width + (run - tile.base * pieces) * tile.lanes
             count = runs * tile.lanes
             for j in range(0, count, tile.strip):
                 emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, min(tile.strip, count - j))

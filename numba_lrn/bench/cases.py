@@ -13,7 +13,9 @@ from typing import Any
 
 LAYOUTS = ("nchw", "nhwc")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-DIRECTIONS = ("forward", "backward")
+# parameters: dx with the gradients of scale, β and k
+DIRECTIONS = ("forward", "backward", "jvp", "parameters", "double_backward")
+USUAL = ("forward", "backward")
 
 
 class BadArgumentError(ValueError):

@@ -6,38 +6,39 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
-from numba_lrn.bench.cases import BOTH, DTYPES, Case
+from numba_lrn.bench.cases import BOTH, DIRECTIONS, DTYPES, Case
 from numba_lrn.bench.peers import Peers, UnableError
 from numba_lrn.bench.problem import Problem
 from numba_lrn.bench.report import figure
 from numba_lrn.bench.run import OURS, Skipped, verdict, write_inputs
-from numba_lrn.operator import LocalResponseNorm
 
 # What a peer may differ by before it computes something else rather than rounds otherwise.
 ANOTHER_RESULT = 1024.0
 
-Call = Callable[[LocalResponseNorm, NDArray[Any], NDArray[Any]], Any]
+Call = Callable[[Problem], Any]
 
 
-def _forward_in_place(op: LocalResponseNorm, x: NDArray[Any], g: NDArray[Any]) -> Any:
-    copy = x.copy()
-    return op(copy, copy)
+def _forward_in_place(problem: Problem) -> Any:
+    copy = problem.inputs[0].copy()
+    return problem.op(copy, copy)
 
 
-def _backward_in_place(op: LocalResponseNorm, x: NDArray[Any], g: NDArray[Any]) -> Any:
-    copy = g.copy()
-    return op.backward(copy, x, copy)
+def _backward_in_place(problem: Problem) -> Any:
+    x, copy = problem.inputs[0], problem.inputs[1].copy()
+    return problem.op.backward(copy, x, copy)
+
+
+def _plainly(direction: str) -> tuple[str, Call]:
+    return direction, lambda problem: problem.call(direction)(problem.inputs[0], problem.second(direction), None)
 
 
 # operation -> (the direction whose reference it must equal, the call)
 OPERATIONS: dict[str, tuple[str, Call]] = {
-    "forward": ("forward", lambda op, x, g: op(x)),
-    "backward": ("backward", lambda op, x, g: op.backward(g, x)),
+    **{direction: _plainly(direction) for direction in DIRECTIONS},
     "forward, out=x": ("forward", _forward_in_place),
     "backward, out=grad_output": ("backward", _backward_in_place),
 }
+DERIVATIVES = ("jvp", "parameters", "double_backward")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Suite:
     layouts: tuple[str, ...] = BOTH
     dtypes: tuple[str, ...] = DTYPES
     betas: tuple[float, ...] = (0.75,)
-    operations: tuple[str, ...] = tuple(OPERATIONS)
+    operations: tuple[str, ...] = ("forward", "backward", "forward, out=x", "backward, out=grad_output")
     # alpha and k: the window sum hardly felt, felt, dominating
     scales: tuple[tuple[float, float], ...] = ((1e-4, 1.0), (1.0, 1.0), (100.0, 0.5), (3.0, 2.0))
 
@@ -70,6 +71,10 @@ SUITES = (
     Suite("box", (2, 5, 13, 11), (2, 3, 5, 9, 31), within=True),
     Suite("small", (3, 24, 9, 8), (3,), layouts=("nchw",), dtypes=("float32", "float64"),
           betas=(0.25, 0.5, 0.6, 1.0, 1.5, -0.5), operations=("forward", "backward")),
+    Suite("small", (3, 24, 9, 8), (1, 2, 5, 8), layouts=("nchw",), operations=DERIVATIVES),
+    Suite("small", (3, 24, 9, 8), (2, 5), layouts=("nhwc",), dtypes=("float32",), operations=DERIVATIVES),
+    Suite("wide", (3, 70, 9, 7), (17, 32, 10**9), layouts=("nchw",), dtypes=("float32",), operations=DERIVATIVES),
+    Suite("box", (2, 5, 13, 11), (2, 9), within=True, layouts=("nchw",), dtypes=("float32",), operations=DERIVATIVES),
 )  # fmt: skip
 QUICK_SUITES = (
     Suite("small", (3, 24, 9, 8), (1, 2, 3, 5, 8, 16), dtypes=("float32",), operations=("forward", "backward")),
@@ -173,8 +178,7 @@ def _rows(suites: tuple[Suite, ...], who: tuple[str, ...]) -> Iterator[tuple[Lin
 
 def _check_ours(line: Line, problem: Problem) -> None:
     direction, call = OPERATIONS[line.operation]
-    x, g = problem.inputs
-    _note(line, problem.error(direction, call(problem.op, x, g)), problem.bound(direction))
+    _note(line, problem.error(direction, call(problem)), problem.bound(direction))
 
 
 def _check_peer(line: Line, problem: Problem, peers: Peers, skipped: list[Skipped]) -> None:

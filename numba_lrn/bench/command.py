@@ -16,6 +16,7 @@ from numba_lrn.bench.cases import (
     DIRECTIONS,
     DTYPES,
     LAYOUTS,
+    USUAL,
     BadArgumentError,
     Case,
     nearest,
@@ -36,7 +37,7 @@ OK, WRONG, BAD_ARGUMENT, INTERRUPTED = 0, 1, 2, 130
 
 BENCH_EPILOG = f"""\
 Columns: first call (with compilation) apart; median; spread (interquartile range / median); GB/s (bytes moved /
-median, each array counted once); × roof (time over that of a copy, or of two reads and a write, measured in the same
+median, each array counted once); × roof (time over that of moving the same bytes and no more, measured in the same
 rounds); the largest error against the float64 reference.
 Peers for --against: {", ".join(PEERS)}; all names every one. Absent ones are named with the reason.
 Exit status: 0; 1 for wrong results; 2 for wrong arguments; 130 when interrupted.
@@ -70,7 +71,12 @@ def add_bench_parser(subparsers: Any) -> None:
     cases.add_argument("--within", action="store_true", help="for --shape: the window lies within each channel")
     cases.add_argument("--layout", metavar="LIST", help=f"of {', '.join(LAYOUTS)} (default: those of the case)")
     cases.add_argument("--dtype", metavar="LIST", help=f"of {', '.join(DTYPES)} (default: those of the case)")
-    cases.add_argument("--direction", metavar="LIST", default=",".join(DIRECTIONS), help="of forward, backward")
+    cases.add_argument(
+        "--direction",
+        metavar="LIST",
+        default=",".join(USUAL),
+        help=f"of {', '.join(DIRECTIONS)} (default: {', '.join(USUAL)})",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--backend", metavar="LIST", default="cpu", help=f"of {', '.join(DEVICES)} (default: cpu)")
     how.add_argument("--threads", type=int, help="threads for everyone (default: all)")
@@ -232,8 +238,8 @@ def _print_check(found: Checked, interrupted: bool) -> None:
     else:
         print_rich_table(console, COLUMNS, lines, ["bold red" if line.wrong else "" for line in found.lines])
     print(
-        "\nerror: the largest against a float64 reference (longdouble for float64), in ulp of the dtype; for backward, "
-        "ulp of the sum of the absolute terms"
+        "\nerror: the largest against a float64 reference (longdouble for float64), in ulp of the dtype; "
+        "for derivatives, ulp of the sum of the absolute terms"
     )
     report = Report({}, {}, [], found.skipped, complete=not interrupted)
     for text in report.remarks():

@@ -15,6 +15,7 @@ from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.compiler import compile_entry
 from numba_lrn.operator import LocalResponseNorm
 
+RECIPE = {"parameters": "backward_all"}  # where a direction has another name than its recipe
 CHUNK = 64 * 1024  # elements that a thread of the roof takes at a time
 
 
@@ -69,9 +70,10 @@ class Cpu:
             return 4 * 2**30
 
     def roof(self, direction: str) -> Callable[[Any, Any, Any], None]:
-        """``roof(x, grad_output, out)``: the same bytes moved with nothing computed.
+        """``roof(x, second, out)``: the same bytes moved with nothing computed.
 
-        A parallel copy for the forward direction, two reads and a write for the backward one.
+        A parallel copy for the forward direction; three reads and two writes for the second derivative; two reads and
+        a write for the others.
         """
         run = _compiled(direction)
 
@@ -81,11 +83,14 @@ class Cpu:
         def add(x: Any, grad_output: Any, out: Any) -> None:
             run(_words(x), _words(grad_output), _words(out))
 
-        return copy if direction == "forward" else add
+        def add_twice(x: Any, others: Any, outs: Any) -> None:
+            run(_words(x), *map(_words, others), *map(_words, outs))
+
+        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: NDArray[Any]) -> str:
         """The form of the window, the power function and the number of threads that a call on ``x`` takes."""
-        plan = launch.plan_of(op, direction, x)
+        plan = launch.plan_of(op, RECIPE.get(direction, direction), x)
         if plan is None:
             return "copy"
         return f"{plan.variant.form} {_fraction(plan.variant.power)} {plan.workers}t"
@@ -194,13 +199,18 @@ class Cuda:
         def add(x: Any, grad_output: Any, out: Any) -> None:
             cupy.add(words(x), words(grad_output), out=words(out))
 
-        return copy if direction == "forward" else add
+        three_to_two = cupy.ElementwiseKernel("T x, T g, T u", "T a, T b", "a = x + g; b = g + u", "numba_lrn_roof")
+
+        def add_twice(x: Any, others: Any, outs: Any) -> None:
+            three_to_two(*map(words, (x, *others, *outs)))
+
+        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: Any) -> str:
         """The forms and the power function of the kernels that a call on ``x`` launches."""
         from numba_lrn.backends.cuda import launch as cuda_launch
 
-        plan = cuda_launch.plan_of(op, direction, x)
+        plan = cuda_launch.plan_of(op, RECIPE.get(direction, direction), x)
         if plan is None:
             return "copy"
         variants = [launch.variant for launch in plan.launches]
@@ -250,9 +260,22 @@ def _add_chunks(x: NDArray[Any], grad_output: NDArray[Any], out: NDArray[Any]) -
             out[i] = x[i] + grad_output[i]
 
 
+def _add_chunks_twice(
+    x: NDArray[Any], grad_output: NDArray[Any], cotangent: NDArray[Any], out: NDArray[Any], out_x: NDArray[Any]
+) -> None:
+    size = numba.int64(x.size)
+    for index in numba.prange((size + CHUNK - 1) // CHUNK):
+        start = numba.int64(index) * CHUNK
+        for i in range(start, min(start + CHUNK, size)):
+            out[i] = x[i] + grad_output[i]
+            out_x[i] = grad_output[i] + cotangent[i]
+
+
 @functools.cache
 def _compiled(direction: str) -> Any:
     word = np.zeros(1, np.int32)
     if direction == "forward":
         return compile_entry(_copy_chunks, (word, word), parallel=True)
+    if direction == "double_backward":
+        return compile_entry(_add_chunks_twice, (word,) * 5, parallel=True)
     return compile_entry(_add_chunks, (word, word, word), parallel=True)

@@ -10,7 +10,6 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from numba_lrn.bench.cases import BadArgumentError, parse_names
 from numba_lrn.bench.problem import Problem, numpy_dtype
@@ -106,12 +105,14 @@ class Peer:
         """Seconds a call."""
         return float(self._ask("run", calls=calls)["seconds"])
 
-    def result(self, problem: Problem) -> NDArray[Any]:
-        """The last result."""
+    def result(self, problem: Problem) -> Any:
+        """The last result: an array, or several and the gradients of the parameters."""
         with tempfile.TemporaryDirectory() as folder:
-            path = str(pathlib.Path(folder) / "result")
-            self._ask("save", path=path)
-            return np.fromfile(path, numpy_dtype(problem.dtype)).reshape(problem.shape)
+            path = pathlib.Path(folder) / "result"
+            parts = self._ask("save", path=str(path))["parts"]
+            arrays = [np.fromfile(f"{path}{part}", numpy_dtype(problem.dtype)) for part in range(parts)]
+            found = tuple(array.reshape(problem.shape) if array.size > 1 else array for array in arrays)
+            return found if parts > 1 else found[0]
 
     def close(self) -> None:
         """End the worker."""

@@ -11,7 +11,7 @@ from numba_lrn.bench.report import Report
 from numba_lrn.bench.run import OURS, Row
 
 FORMATS = (".png", ".svg", ".pdf")
-ROOF_LABEL = "roof: a copy (forward), two reads and a write (backward)"
+ROOF_LABEL = "roof: the same bytes moved"
 SWEEPS: dict[str, tuple[str, Callable[[Row], float]]] = {
     "window": ("window size (elements)", lambda row: row.size),
     "batch": ("batch", lambda row: row.shape[0]),

@@ -16,7 +16,8 @@ from numba_lrn.operator import LocalResponseNorm
 CHECKED = 2**20
 HALF_TYPES = ("float16", "bfloat16")
 HALF_BOUND = 0.51  # rounded once from float32: half an ulp and a little
-STREAMS = {"forward": 2, "backward": 3}  # arrays read and written by a call
+# arrays read and written by a call
+STREAMS = {"forward": 2, "backward": 3, "jvp": 3, "parameters": 3, "double_backward": 5}
 
 
 class Problem:
@@ -37,14 +38,27 @@ class Problem:
     @functools.cached_property
     def inputs(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """(x, grad_output): normal numbers of both signs."""
-        generator = np.random.default_rng(self._seed)
+        return self._array(0), self._array(1)
+
+    @functools.cached_property
+    def tangent(self) -> NDArray[Any]:
+        """The tangent of x (jvp), the cotangent of dx (double_backward)."""
+        return self._array(2)
+
+    def _array(self, index: int) -> NDArray[Any]:
+        generator = np.random.default_rng((self._seed, index))
         repeats = -(-self.shape[0] // self.period)
-        arrays = []
-        for _ in range(2):
-            items = generator.standard_normal((self.period, *self.shape[1:]), dtype=np.float32)
-            array = items.astype(numpy_dtype(self.dtype))
-            arrays.append(np.concatenate([array] * repeats)[: self.shape[0]] if repeats > 1 else array)
-        return arrays[0], arrays[1]
+        items = generator.standard_normal((self.period, *self.shape[1:]), dtype=np.float32)
+        array = items.astype(numpy_dtype(self.dtype))
+        return np.concatenate([array] * repeats)[: self.shape[0]] if repeats > 1 else array
+
+    def second(self, direction: str) -> Any:
+        """What a direction takes besides x: nothing, an array, or two."""
+        if direction == "forward":
+            return None
+        if direction == "jvp":
+            return self.tangent
+        return (self.inputs[1], self.tangent) if direction == "double_backward" else self.inputs[1]
 
     @property
     def nbytes(self) -> int:
@@ -56,33 +70,71 @@ class Problem:
         return STREAMS[direction] * self.nbytes
 
     def call(self, direction: str) -> Callable[..., Any]:
-        """The call to time: ``call(x, grad_output, out)``."""
-        if direction == "forward":
-            return lambda x, grad_output, out: self.op(x, out)
-        return lambda x, grad_output, out: self.op.backward(grad_output, x, out)
+        """The call to time: ``call(x, second, out)``; with several results it allocates them."""
+        calls: dict[str, Callable[..., Any]] = {
+            "forward": lambda x, second, out: self.op(x, out),
+            "backward": lambda x, second, out: self.op.backward(second, x, out),
+            "jvp": lambda x, second, out: self.op.jvp(x, second, out),
+            "parameters": lambda x, second, out: self.op.backward_all(second, x),
+            "double_backward": lambda x, second, out: self.op.double_backward(second[0], x, second[1]),
+        }
+        return calls[direction]
+
+    def expected(self, direction: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(value, ulp) of the first ``period`` items of the first result."""
+        return self.truths(direction)[0]
 
     @functools.cache  # noqa: B019  a problem lives as long as its rows
-    def expected(self, direction: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(value, ulp) of the first ``period`` items.
+    def truths(self, direction: str) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """(value, ulp) of each result: of the first ``period`` items, or of a gradient of a parameter.
 
         The ulp of a derivative is the spacing at the sum of its absolute terms, since they cancel. A derivative in a
         half type is rounded once more: half an ulp of the value itself, besides 8 float32 ulp of that sum.
         """
-        x, g = (array[: self.period] for array in self.inputs)
+        op, (x, g), u = self.op, (array[: self.period] for array in self.inputs), self.tangent[: self.period]
         if direction == "forward":
-            value = reference.forward(self.op, x)
-            return value, spacing(value, self.dtype)
-        value, magnitude = reference.backward(self.op, g, x), reference.backward_magnitude(self.op, g, x)
+            value = reference.forward(op, x)
+            return [(value, spacing(value, self.dtype))]
+        if direction == "jvp":
+            return [self._unit(reference.jvp(op, x, u), reference.jvp_magnitude(op, x, u))]
+        if direction == "double_backward":
+            both = reference.double_backward(op, g, x, u)
+            return list(map(self._unit, both, reference.double_backward_magnitude(op, g, x, u)))
+        found = [self._unit(reference.backward(op, g, x), reference.backward_magnitude(op, g, x))]
+        if direction == "parameters":
+            values = self._over_the_batch(reference.backward_parameters)
+            magnitudes = self._over_the_batch(reference.backward_parameters_magnitude)
+            wide = "float64" if self.dtype == "float64" else "float32"
+            share = 8 / HALF_BOUND if self.dtype in HALF_TYPES else 1.0
+            found += [
+                (value, share * spacing(magnitude, wide)) for value, magnitude in zip(values, magnitudes, strict=True)
+            ]
+        return found
+
+    def _unit(self, value: NDArray[Any], magnitude: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         if self.dtype in HALF_TYPES:
             return value, spacing(value, self.dtype) + 8 / HALF_BOUND * spacing(magnitude, "float32")
         return value, spacing(magnitude, self.dtype)
 
-    def error(self, direction: str, result: NDArray[Any], *, repeats: bool = True) -> float:
+    def _over_the_batch(self, function: Callable[..., tuple[Any, ...]]) -> list[NDArray[Any]]:
+        """The sums over all items, of which those beyond ``period`` repeat the first."""
+        whole, rest = divmod(self.shape[0], self.period)
+        x, g = self.inputs
+        sums = [whole * np.array(function(self.op, g[: self.period], x[: self.period]))]
+        if rest:
+            sums.append(np.array(function(self.op, g[:rest], x[:rest])))
+        return [np.asarray(total).reshape(1) for total in sum(sums[1:], start=sums[0])]
+
+    def error(self, direction: str, result: Any, *, repeats: bool = True) -> float:
         """The largest error of ``result`` in ulp; infinite where a repeat differs from the item that it repeats."""
-        value, unit = self.expected(direction)
-        if repeats and not self._repeats_alike(result):
-            return math.inf
-        return largest_error(result[: self.period], value, unit)
+        results = [np.atleast_1d(part) for part in (result if isinstance(result, tuple) else (result,))]
+        largest = 0.0
+        for part, (value, unit) in zip(results, self.truths(direction), strict=True):
+            items = part.shape == self.shape
+            if items and repeats and not self._repeats_alike(part):
+                return math.inf
+            largest = max(largest, largest_error(part[: self.period] if items else part, value, unit))
+        return largest
 
     def _repeats_alike(self, result: NDArray[Any]) -> bool:
         bits = np.ascontiguousarray(result).view(np.dtype(f"u{result.itemsize}"))

@@ -143,9 +143,10 @@ class Report:
             f"cache {env['last_level_cache'] / 2**20:.0f} MiB, {env['date']}"
             + (f", load {load[0]:.1f} at the start" if load else ""),
             (
-                "GB/s: bytes moved / median, each array counted once (forward: 2 arrays, backward: 3). × roof: the "
+                "GB/s: bytes moved / median, each array counted once (forward: 2 arrays, double_backward: 5, the "
+                "others: 3). × roof: the "
                 "median over the rounds of time / time of the roof in the same round; the roof is a parallel copy for "
-                "forward, and two reads and a write for backward."
+                "forward, three reads and two writes for double_backward, and two reads and a write for the others."
             ),
             (
                 "spread: interquartile range / median. Arrays of 1 MiB and more are timed out of cache, on buffers "
@@ -154,7 +155,7 @@ class Report:
             ),
             (
                 "ulp: the largest error against a float64 reference (longdouble for float64), in ulp of the dtype; for "
-                "backward, ulp of the sum of the absolute terms."
+                "derivatives, ulp of the sum of the absolute terms."
             ),
         ]
 

@@ -120,7 +120,10 @@ class Skipped:
 
 
 class Buffers:
-    """Sets of (x, grad_output, out) used in turn, enough of them that a set has left the cache when its turn comes."""
+    """Sets of (x, second, out) as ``Problem.call`` takes them, used in turn.
+
+    There are enough of them that a set has left the cache when its turn comes.
+    """
 
     def __init__(self, device: Cpu | Cuda, problem: Problem, direction: str, share: int):
         moved = problem.moved(direction)
@@ -129,12 +132,16 @@ class Buffers:
         affordable = max(1, device.free_bytes() // (MEMORY_SHARE * share) // moved)
         self.count = min(max(wanted, 1), affordable)
         self.working_set = self.count * moved
-        x, g = problem.inputs
-        self.sets = []
+        x, second = problem.inputs[0], problem.second(direction)
+        self.sets: list[tuple[Any, Any, Any]] = []
         for _ in range(self.count):
             first = device.asarray(x)
-            gradient = device.asarray(g) if direction == "backward" else None
-            self.sets.append((first, gradient, device.empty_like(first)))
+            out = device.empty_like(first)
+            if isinstance(second, tuple):
+                others, outs = tuple(map(device.asarray, second)), (out, device.empty_like(first))
+                self.sets.append((first, others, outs))
+            else:
+                self.sets.append((first, None if second is None else device.asarray(second), out))
         self._turn = 0
 
     def next(self) -> tuple[Any, Any, Any]:
@@ -182,7 +189,9 @@ class Bench:
     def _problem(self, case: Case, layout: str, dtype: str) -> Problem:
         problem = Problem(case, layout, dtype)
         # one set, the inputs that it is copied from, and the peers' copies
-        needed = problem.nbytes * (STREAMS["backward"] + 2) * (1 + len(self.peers.names))
+        needed = (
+            problem.nbytes * (max(map(STREAMS.__getitem__, self.settings.directions)) + 2) * (1 + len(self.peers.names))
+        )
         free = self.device.free_bytes()
         if needed > free // 2:
             msg = f"needs about {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free, of which half is used"
@@ -285,7 +294,11 @@ class Bench:
     def _error(self, problem: Problem, direction: str, result: Any) -> float | None:
         if not self.settings.check:
             return None
-        return problem.error(direction, self.device.to_numpy(result))
+        if isinstance(result, tuple):
+            result = tuple(part if isinstance(part, float) else self.device.to_numpy(part) for part in result)
+        else:
+            result = self.device.to_numpy(result)
+        return problem.error(direction, result)
 
     def _contestant(self, call: Callable[..., Any], buffers: Buffers, *, with_out: bool = False) -> "InProcess":
         return InProcess(call, buffers, self.device, with_out or self.settings.use_out)
@@ -345,7 +358,7 @@ class InProcess:
 def write_inputs(problem: Problem, folder: str) -> dict[str, str]:
     """The inputs as files of raw numbers, which a worker reads without knowing their dtype."""
     files = {}
-    for name, array in zip(("x", "grad_output"), problem.inputs, strict=True):
+    for name, array in zip(("x", "grad_output", "tangent"), (*problem.inputs, problem.tangent), strict=True):
         files[name] = str(pathlib.Path(folder) / name)
         array.tofile(files[name])
     return files

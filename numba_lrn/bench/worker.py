@@ -5,7 +5,7 @@ A process each keeps their thread pools, allocators and crashes apart, and lets 
     {"command": "hello"}                                   -> {"version": "2.13.0"} or {"absent": reason}
     {"command": "make", "problem": {...}, "direction": …}  -> {"first_call": seconds, "note": …} or {"unable": reason}
     {"command": "run", "calls": 3}                         -> {"seconds": a call}
-    {"command": "save", "path": …}                         -> {"ok": true}, the last result in the input's layout
+    {"command": "save", "path": …}                         -> {"parts": 1}, the last result in the input's layout: path0
 """
 
 # mypy: ignore-errors
@@ -28,7 +28,7 @@ class UnableError(Exception):
 
 
 class Peer:
-    """What a peer implements: ``load``, ``check``, ``prepare``, ``forward``, ``backward`` and ``result``."""
+    """What a peer implements: ``load``, ``check``, ``prepare``, a method for each direction and ``result``."""
 
     note = ""
     device = "cpu"
@@ -53,7 +53,7 @@ class Peer:
         """Raise UnableError with the reason."""
 
     def prepare(self, problem, sets):
-        """Take over (x, grad_output) of each buffer set."""
+        """Take over (x, grad_output, tangent) of each buffer set, None for what the direction does not take."""
         raise NotImplementedError
 
     def forward(self, index):
@@ -65,7 +65,7 @@ class Peer:
         raise NotImplementedError
 
     def result(self):
-        """The last result as the raw words of a NumPy array in the input's layout."""
+        """The last result as the raw words of a NumPy array in the input's layout, or a tuple of them."""
         raise NotImplementedError
 
 
@@ -105,8 +105,12 @@ class Torch(Peer):
             if problem["size"] % 2 == 0:
                 raise UnableError("no LRN within channels, and avg_pool2d has no even window")
             self.note = "composed of avg_pool2d"
+            if direction == "parameters":
+                raise UnableError("no LRN within channels")
         elif len(problem["shape"]) < 3:
             raise UnableError("takes three dimensions or more")
+        if self.compiled and direction not in ("forward", "backward"):
+            raise UnableError("torch.compile differentiates once, and backwards")
 
     def prepare(self, problem, sets):
         torch = self.torch
@@ -134,7 +138,24 @@ class Torch(Peer):
         self.normalize = within if problem["within"] else across
         if self.compiled:
             self.normalize = torch.compile(self.normalize, dynamic=False)
-        self.sets = [(tensor(x).requires_grad_(), None if g is None else tensor(g)) for x, g in sets]
+
+        def composed(x, alpha, beta, k):
+            """``across`` for parameters that are tensors, which the library function does not take."""
+            square = functional.pad((x * x).unsqueeze(1), (0, 0) * (ndim - 2) + (size // 2, (size - 1) // 2))
+            flat = square.reshape(x.shape[0], 1, square.shape[2], -1)
+            mean = functional.avg_pool2d(flat, (size, 1), 1).reshape(x.shape)
+            return x * (mean * alpha + k) ** -beta
+
+        self.composed = composed
+        self.tensors = [
+            torch.tensor(value, dtype=dtype, device=self.device, requires_grad=True) for value in (alpha, beta, k)
+        ]
+        self.size = size
+        self.sets = [tuple(None if array is None else tensor(array) for array in arrays) for arrays in sets]
+        for x, g, _ in self.sets:
+            x.requires_grad_()
+            if g is not None:
+                g.requires_grad_(problem["direction"] == "double_backward")
         self.graphs = [None] * len(sets)
 
     def forward(self, index):
@@ -147,15 +168,41 @@ class Torch(Peer):
             self.graphs[index] = self.normalize(self.sets[index][0])
 
     def backward(self, index):
-        x, g = self.sets[index]
+        x, g, _ = self.sets[index]
         (self.last,) = self.torch.autograd.grad(self.graphs[index], x, g, retain_graph=True)
 
+    def jvp(self, index):
+        x, _, v = self.sets[index]
+        self.last = self.torch.func.jvp(self.normalize, (x.detach(),), (v,))[1]
+
+    def before_parameters(self, index):
+        if self.graphs[index] is None:
+            self.graphs[index] = self.composed(self.sets[index][0], *self.tensors)
+
+    def parameters(self, index):
+        x, g, _ = self.sets[index]
+        gradients = self.torch.autograd.grad(self.graphs[index], (x, *self.tensors), g, retain_graph=True)
+        self.last = (gradients[0], gradients[1] * self.size, *gradients[2:])
+
+    def before_double_backward(self, index):
+        """The forward and the first backward pass, outside the timed call."""
+        if self.graphs[index] is None:
+            x, g, _ = self.sets[index]
+            (self.graphs[index],) = self.torch.autograd.grad(self.normalize(x), x, g, create_graph=True)
+
+    def double_backward(self, index):
+        x, g, u = self.sets[index]
+        self.last = self.torch.autograd.grad(self.graphs[index], (g, x), u, retain_graph=True)
+
     def result(self):
-        last = self.last.detach()
-        if self.to_channels_last:
-            last = last.permute(0, *range(2, last.ndim), 1)
-        last = last.contiguous().cpu()
-        return (last.view(self.torch.int16) if last.element_size() == 2 else last).numpy()
+        last = self.last if isinstance(self.last, tuple) else (self.last,)
+        return tuple(self._words(part.detach()) for part in last)
+
+    def _words(self, tensor):
+        if self.to_channels_last and tensor.ndim:
+            tensor = tensor.permute(0, *range(2, tensor.ndim), 1)
+        tensor = tensor.contiguous().cpu()
+        return (tensor.view(self.torch.int16) if tensor.element_size() == 2 else tensor).numpy()
 
 
 class TorchCompile(Torch):
@@ -256,7 +303,7 @@ class OpenVino(Peer):
         settings = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
         compiled = self.openvino.Core().compile_model(model, "CPU", settings)
         self.requests = []
-        for array, _ in sets:
+        for array, _, _ in sets:
             request = compiled.create_infer_request()
             request.set_input_tensor(self.openvino.Tensor(array, shared_memory=True))
             self.requests.append(request)
@@ -282,6 +329,8 @@ class TensorFlow(Peer):
         return tf.__version__
 
     def check(self, problem, direction):
+        if direction not in ("forward", "backward"):
+            raise UnableError("no derivative but the backward pass")
         if problem["within"]:
             raise UnableError("no LRN within channels")
         if problem["layout"] != "nhwc":
@@ -317,7 +366,7 @@ class TensorFlow(Peer):
             self.outputs[index] = self.tensorflow.raw_ops.LRN(input=self.sets[index][0], **self.settings)
 
     def backward(self, index):
-        x, g = self.sets[index]
+        x, g, _ = self.sets[index]
         self.last = self.tensorflow.raw_ops.LRNGrad(
             input_grads=g, input_image=x, output_image=self.outputs[index], **self.settings
         )
@@ -351,6 +400,8 @@ class Cudnn(Peer):
         self.driver.synchronize()
 
     def check(self, problem, direction):
+        if direction not in ("forward", "backward"):
+            raise UnableError("no derivative but the backward pass")
         reason = self.cudnn.refusal(problem)
         if reason:
             raise UnableError(reason)
@@ -358,7 +409,7 @@ class Cudnn(Peer):
     def prepare(self, problem, sets):
         names = ("shape", "layout", "dtype", "size", "alpha", "beta", "k")
         self.operation.describe(*(problem[name] for name in names))
-        self.buffers = self.cudnn.Buffers(self.driver, sets)
+        self.buffers = self.cudnn.Buffers(self.driver, [arrays[:2] for arrays in sets])
 
     def forward(self, index):
         x, _, y, _ = self.buffers.sets[index]
@@ -393,6 +444,16 @@ PEERS = {
 }
 
 
+# What a direction takes.
+TAKEN = {
+    "forward": ("x",),
+    "backward": ("x", "grad_output"),
+    "jvp": ("x", "tangent"),
+    "parameters": ("x", "grad_output"),
+    "double_backward": ("x", "grad_output", "tangent"),
+}
+
+
 class Worker:
     """Answers the commands."""
 
@@ -419,14 +480,15 @@ class Worker:
         def read(path):
             return np.fromfile(path, words).reshape(problem["array_shape"])
 
-        names = ("x", "grad_output") if self.direction == "backward" else ("x",)
-        first = [read(problem[name]) for name in names] + [None] * (2 - len(names))
+        taken = TAKEN[self.direction]
+        first = [read(problem[name]) if name in taken else None for name in ("x", "grad_output", "tangent")]
         copies = [tuple(None if array is None else array.copy() for array in first) for _ in range(command["sets"] - 1)]
         self.index, self.sets = 0, [tuple(first), *copies]
-        self.peer.prepare(problem, self.sets)
+        self.peer.prepare({**problem, "direction": self.direction}, self.sets)
+        before = getattr(self.peer, f"before_{self.direction}", None)
         for index in range(len(self.sets)):
-            if self.direction == "backward" and hasattr(self.peer, "before_backward"):
-                self.peer.before_backward(index)
+            if before is not None:
+                before(index)
         self.call = getattr(self.peer, self.direction)
         self.peer.finish()
         start = time.perf_counter()
@@ -443,8 +505,11 @@ class Worker:
         return {"seconds": self.peer.seconds(turns) / command["calls"]}
 
     def save(self, command):
-        np.ascontiguousarray(self.peer.result()).tofile(command["path"])
-        return {"ok": True}
+        result = self.peer.result()
+        parts = result if isinstance(result, tuple) else (result,)
+        for index, part in enumerate(parts):
+            np.ascontiguousarray(part).tofile(f"{command['path']}{index}")
+        return {"parts": len(parts)}
 
 
 def main():

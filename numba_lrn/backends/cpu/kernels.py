@@ -106,12 +106,13 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
 def _terms(variant: Variant, denominator: str, inverse_power: str, normalized: str) -> dict[str, Any]:
     """The ends of the stages, with the functions that they use."""
     mathematics = _mathematics(variant.power, variant.real)
+    logarithm = "logarithm_at_extremes" if variant.power in power.PLAIN else "logarithm_guarded"
     injected = {
         **mathematics,
         "denominator": mathematics[denominator],
         "inverse_power": mathematics[inverse_power],
         "normalized": mathematics[normalized],
-        "logarithm": mathematics["logarithm_platform" if variant.real == "float64" else "logarithm_guarded"],
+        "logarithm": mathematics["logarithm_platform" if variant.real == "float64" else logarithm],
     }
     return bind((recipes,), compile_inline, injected, f"{variant.power}_{variant.real}_{denominator}")
 

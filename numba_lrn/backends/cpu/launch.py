@@ -171,7 +171,9 @@ def _derive(
 
 def _parameter_gradients(op: LocalResponseNorm, sums: NDArray[np.float64]) -> tuple[float, float, float]:
     """(d_scale, d_beta, d_k) from the sums of the tiles, added pairwise."""
-    for_k, for_scale, for_beta = (float(column.sum()) for column in np.ascontiguousarray(sums.T))
+    columns = np.ascontiguousarray(sums.T).sum(axis=1).reshape(3, 2)
+    # What a sum that is not finite was rounded by is NaN.
+    for_k, for_scale, for_beta = (float(total + rest if np.isfinite(total) else total) for total, rest in columns)
     if op.beta == 0.0:  # y does not depend on d, were it NaN
         return 0.0, -for_beta, 0.0
     return -op.beta * for_scale, -for_beta, -op.beta * for_k

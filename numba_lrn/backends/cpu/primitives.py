@@ -35,6 +35,7 @@ def accumulate(typingctx, total, value):
     """
 
     def codegen(context, builder, signature, arguments):
+        _prefer_wide_vectors(builder.function)
         total, value = arguments
         if value.type == FLOAT:
             value = builder.fpext(value, DOUBLE)
