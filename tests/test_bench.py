@@ -89,6 +89,7 @@ def test_every_output_tells_the_same(result, tmp_path, capsys):
         (["--direction", "forwards"], ["forward"]),
         (["--backend", "cdua"], ["cuda"]),
         (["--against", "pytorch"], ["torch"]),
+        (["--frontend", "pytorch"], ["torch"]),
         (["--against", "torch", "--peer-python", "torch=/no/such/python"], ["/no/such/python"]),
         (["--shape", "4,x", "--size", "3"], ["list of integers"]),
         (["--shape", "4,0,3", "--size", "3"], ["at least 1"]),
@@ -320,6 +321,17 @@ def test_an_absent_peer_is_named_with_the_reason(monkeypatch, tmp_path, capsys):
     assert "not measured: torch (own forward nchw float32, own backward nchw float32): not installed" in out
     assert "not measured: cudnn" in out
     assert "CUDA" in out
+
+
+def test_the_front_for_torch_is_measured_beside_the_bare_call(tmp_path):
+    optional("torch")
+    assert main([*OWN, "--frontend", "torch", "--json", str(tmp_path / "rows")]) == 0
+    rows = json.loads((tmp_path / "rows").read_text())["rows"]
+    assert {(row["contestant"], row["direction"]) for row in rows} == {
+        (who, direction) for who in ("numba_lrn", "numba_lrn.torch") for direction in ("forward", "backward")
+    }
+    assert all(row["error_ulp"] <= row["bound_ulp"] for row in rows if row["contestant"] == "numba_lrn")
+    assert all(row["error_ulp"] <= 8 for row in rows)
 
 
 def test_a_peer_whose_process_dies_is_told(monkeypatch, tmp_path):

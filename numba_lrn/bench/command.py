@@ -28,7 +28,7 @@ from numba_lrn.bench.cases import (
 from numba_lrn.bench.check import COLUMNS, QUICK_SUITES, SUITES, Checked, check
 from numba_lrn.bench.devices import DEVICES, Cpu, Cuda, set_threads
 from numba_lrn.bench.environment import environment
-from numba_lrn.bench.peers import CPU_PEERS, PEERS, Peers, parse_peers, parse_pythons
+from numba_lrn.bench.peers import CPU_PEERS, FRONTENDS, PEERS, Peers, parse_frontends, parse_peers, parse_pythons
 from numba_lrn.bench.plot import check_plot, draw
 from numba_lrn.bench.report import Report, plain_table, print_rich_table
 from numba_lrn.bench.run import Bench, Settings, Skipped, plain_progress
@@ -84,6 +84,7 @@ def add_bench_parser(subparsers: Any) -> None:
     how.add_argument("--max-noise", type=float, metavar="F", help="noise to reach, of the median (default 0.02)")
     how.add_argument("--no-out", action="store_true", help="let each call allocate its result")
     how.add_argument("--no-check", action="store_true", help="do not compare with the reference")
+    how.add_argument("--frontend", metavar="LIST", help=f"also the calls through {', '.join(FRONTENDS)}")
     _add_peers(how)
     output = parser.add_argument_group("output (FILE may be - for standard output, in place of the table)")
     for option in ("--json", "--csv", "--markdown"):
@@ -153,7 +154,8 @@ def run_bench(options: argparse.Namespace) -> int:
     try:
         cases = choose_cases(options)
         devices = [_device(name) for name in parse_names(options.backend, tuple(DEVICES), "--backend")]
-        names = parse_peers(options.against) if options.against else ()
+        names = parse_frontends(options.frontend) if options.frontend else ()
+        names += parse_peers(options.against) if options.against else ()
         pythons = parse_pythons(options.peer_python)
         settings = _settings(options)
         _check_outputs(options)

@@ -18,7 +18,8 @@ WORKER = pathlib.Path(__file__).with_name("worker.py")
 CPU_PEERS = ("torch", "torch.compile", "onnxruntime", "openvino", "tensorflow")
 CUDA_PEERS = ("torch", "torch.compile", "cudnn")
 PEERS = (*CPU_PEERS, "cudnn")
-ON_DEVICE = {"cpu": CPU_PEERS, "cuda": CUDA_PEERS}
+FRONTENDS = {"torch": "numba_lrn.torch"}  # our own, through another door: measured as peers are
+ON_DEVICE = {"cpu": (*CPU_PEERS, *FRONTENDS.values()), "cuda": (*CUDA_PEERS, *FRONTENDS.values())}
 
 
 class UnableError(Exception):
@@ -28,6 +29,11 @@ class UnableError(Exception):
 def parse_peers(text: str) -> tuple[str, ...]:
     """The peers of ``--against``; ``all`` names every one."""
     return PEERS if text.strip() == "all" else parse_names(text, PEERS, "--against")
+
+
+def parse_frontends(text: str) -> tuple[str, ...]:
+    """The fronts of ``--frontend``, by the names of their workers."""
+    return tuple(FRONTENDS[name] for name in parse_names(text, tuple(FRONTENDS), "--frontend"))
 
 
 def parse_pythons(texts: list[str]) -> dict[str, str]:

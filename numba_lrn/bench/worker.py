@@ -224,6 +224,35 @@ class TorchCompile(Torch):
         super().prepare(problem, sets)
 
 
+class NumbaLrn(Torch):
+    """numba_lrn.torch: what the front costs over the bare call."""
+
+    def load(self, threads):
+        super().load(threads)
+        import numba
+
+        import numba_lrn
+        from numba_lrn.torch import local_response_norm
+
+        numba.set_num_threads(threads)
+        self.function = local_response_norm
+        return numba_lrn.__version__
+
+    def check(self, problem, direction):
+        if len(problem["shape"]) < 3 and not problem["within"]:
+            raise UnableError("takes three dimensions or more, as PyTorch")
+
+    def prepare(self, problem, sets):
+        super().prepare(problem, sets)
+        size, alpha, beta, k = (problem[name] for name in ("size", "alpha", "beta", "k"))
+        axis = tuple(range(2, len(problem["shape"]))) if problem["within"] else 1
+
+        def normalize(x, alpha=alpha, beta=beta, k=k):
+            return self.function(x, size, alpha, beta, k, axis=axis)
+
+        self.normalize = self.composed = normalize
+
+
 class OnnxRuntime(Peer):
     """onnxruntime's LRN on its CPU provider."""
 
@@ -437,6 +466,7 @@ class Cudnn(Peer):
 PEERS = {
     "torch": Torch,
     "torch.compile": TorchCompile,
+    "numba_lrn.torch": NumbaLrn,
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
     "tensorflow": TensorFlow,
