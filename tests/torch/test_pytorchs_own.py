@@ -31,7 +31,8 @@ def test_samples(info, dtype):
 
 
 def test_gradients_of_the_samples(info):
-    for sample in info.sample_inputs("cpu", torch.float64, requires_grad=True):
+    samples = info.sample_inputs("cpu", torch.float64, requires_grad=True)
+    for sample in (sample for sample in samples if "beta" not in sample.kwargs):  # each beta is kernels to compile
 
         def function(x, sample=sample):
             return local_response_norm(x, *sample.args, **sample.kwargs)
