@@ -61,7 +61,7 @@ def local_response_norm(
     >>> lrn.local_response_norm(x, size=2, alpha=2.0, beta=1.0, k=0.0).round(4)
     array([[1.    , 0.4   , 0.2308, 0.16  ]])
     """
-    return _operator(size, alpha, beta, k, axis)(x, out)
+    return operator_of(size, alpha, beta, k, axis)(x, out)
 
 
 def local_response_norm_backward(
@@ -113,10 +113,10 @@ def local_response_norm_backward(
     >>> lrn.local_response_norm_backward(np.ones_like(x), x, size=1, alpha=0.0, beta=0.5, k=4.0)
     array([[0.5, 0.5, 0.5]])
     """
-    return _operator(size, alpha, beta, k, axis).backward(grad_output, x, out)
+    return operator_of(size, alpha, beta, k, axis).backward(grad_output, x, out)
 
 
-def _operator(size: Axes, alpha: float, beta: float, k: float, axis: Axes) -> LocalResponseNorm:
+def operator_of(size: Axes, alpha: float, beta: float, k: float, axis: Axes) -> LocalResponseNorm:
     """The operator of these arguments; making one takes 5 µs, finding the last one again 0.2 µs."""
     if type(size) is int and type(axis) is int:
         try:

@@ -223,7 +223,10 @@ NAMES = dict.fromkeys(INPUTS, "x") | {as_gradient: "grad_output", as_out: "out",
 AS_MATCHED = pytest.mark.parametrize("place", MATCHED)
 
 SUPPORTED = "supported are float16, bfloat16 (ml_dtypes), float32 and float64"
-KINDS = "supported are NumPy arrays (numpy.ndarray, numpy.memmap) and, on a CUDA device, CuPy and Numba device arrays"
+KINDS = (
+    "supported are NumPy arrays (numpy.ndarray, numpy.memmap), PyTorch tensors and, on a CUDA device, CuPy and Numba "
+    "device arrays"
+)
 
 
 OTHER_DTYPES = ["i1", "u1", "i4", "u8", "?", "c8", "c16", "O", "g", "M8[s]", "m8[s]", "U3", [("a", "f4")], "V4"]
@@ -356,9 +359,6 @@ class OnDevice:
         return {"shape": self.shape, "typestr": "<f4", "data": (0, False), "version": 3}
 
 
-Tensor = type("Tensor", (), {"__module__": "torch", "shape": SHAPE, "ndim": 3})
-
-
 @EVERY_PLACE
 def test_array_on_a_cuda_device_without_the_backend(place, x, monkeypatch):
     monkeypatch.setitem(sys.modules, selector.CUDA, None)  # as if one of its imports failed
@@ -376,21 +376,11 @@ def test_the_packages_for_cuda_are_not_there():
         LocalResponseNorm(3)(OnDevice())
 
 
-@EVERY_PLACE
-def test_tensor_of_torch(place, x):
-    name = NAMES[place]
-    text = (
-        f"{name} is of type torch.Tensor, whose gradient would be lost here; use numba_lrn.torch, or "
-        f"{name}.detach().numpy() for a CPU tensor whose gradient is not needed"
-    )
-    with refused(TypeError, text):
-        place(Tensor(), x)
-
-
-@EVERY_PLACE
-def test_real_tensor_of_torch(place, x):
+@pytest.mark.parametrize("place", [as_gradient, as_out, as_x_of_backward, as_out_of_backward])
+def test_a_tensor_among_arrays(place, x):
+    """Tensors alone are welcome: tests/torch/test_top_level.py."""
     torch = optional("torch")
-    with refused(TypeError, f"{NAMES[place]} is of type torch.Tensor, whose gradient would be lost here"):
+    with refused(TypeError, "both must be of one kind on one device"):
         place(torch.ones(SHAPE), x)
 
 

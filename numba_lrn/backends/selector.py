@@ -38,10 +38,14 @@ _REGISTRY: dict[tuple[str, str], str] = {
     ("cupy", "ndarray"): CUDA,
     ("numba", "DeviceNDArray"): CUDA,
     ("numba", "FakeCUDAArray"): CUDA,  # the simulator's
+    ("torch", "Tensor"): "numba_lrn.torch.backend",
+    ("torch", "Parameter"): "numba_lrn.torch.backend",
 }
 _found: dict[type, Backend] = {}
 
-SUPPORTED = "NumPy arrays (numpy.ndarray, numpy.memmap) and, on a CUDA device, CuPy and Numba device arrays"
+SUPPORTED = (
+    "NumPy arrays (numpy.ndarray, numpy.memmap), PyTorch tensors and, on a CUDA device, CuPy and Numba device arrays"
+)
 
 
 def register(top_module: str, class_name: str, backend_module: str) -> None:
@@ -86,10 +90,7 @@ def _refusal(kind: type, name: str) -> str:
     if _is_any(kind, "numpy", "MaskedArray"):
         return f"{got}, whose mask would be ignored; fill it first, for example with {name}.filled(0)"
     if _is_any(kind, "torch", "Tensor"):
-        return (
-            f"{got}, whose gradient would be lost here; use numba_lrn.torch, or {name}.detach().numpy() for a CPU "
-            "tensor whose gradient is not needed"
-        )
+        return f"{got}, a kind of tensor; numba_lrn.torch.local_response_norm takes it where PyTorch's own would"
     hint = f"convert it first, for example with numpy.asarray({name})"
     if _is_any(kind, "numpy", "ndarray"):
         hint = f"what it adds to an array would be lost; pass numpy.asarray({name}) if that is meant"

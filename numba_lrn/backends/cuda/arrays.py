@@ -102,7 +102,8 @@ class NumbaArrays:
         """Numba's arrays know their context, and the stream that ``bind`` or their making gave them."""
         pointer = array.device_ctypes_pointer.value or 0
         device = array.gpu_data.context.device.id if pointer else -1
-        return View(Layout(array.shape, array.strides, array.dtype, device, int(array.stream)), pointer, True)
+        stream = int(array.stream.handle) if array.stream else 0
+        return View(Layout(array.shape, array.strides, array.dtype, device, stream), pointer, True)
 
     def current_stream(self, device: int) -> int:
         """Every view of this kind names its stream."""

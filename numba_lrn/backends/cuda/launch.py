@@ -19,6 +19,7 @@ import numpy as np
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.backends.cuda import copies, kernels, toolkit
 from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
+from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap, same_order
 from numba_lrn.backends.cuda.plan import Device, Plan, make_plan
 from numba_lrn.operator import LocalResponseNorm, check_device, check_dtype, check_kind, check_like, check_writeable
 
@@ -206,7 +207,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> An
     target = None
     if out is not None:
         target = _checked(out, "out", x, layout)
-        check_writeable(target.writeable and not _is_broadcast(target.layout))
+        check_writeable(target.writeable and not is_broadcast(target.layout))
     if layout.size == 0:
         return kind.empty_like(x, "x") if out is None else out
     here = driver.current_device() == layout.device
@@ -259,7 +260,7 @@ class _Call:
         forward = gradient is source
         source = self._in_order(source, strides)
         gradient = source if forward else self._in_order(gradient, strides)
-        if _lies(target, strides):
+        if lies(target, strides):
             route = self._route(op, recipe, source, gradient, target)
             if _may_write(target, source, gradient, route):
                 self._start(route, source, gradient, target)
@@ -279,7 +280,7 @@ class _Call:
 
     def _in_order(self, view: View, strides: tuple[int, ...]) -> View:
         """The array, or its copy, dense with these strides."""
-        if _lies(view, strides):
+        if lies(view, strides):
             return view._replace(layout=view.layout._replace(strides=strides))
         copy = self._temporary(view, strides)
         self._copy(copy, view)
@@ -294,9 +295,9 @@ class _Call:
     def _copy_over(self, target: View, source: View) -> None:
         """Copy between arrays that may overlap."""
         shape, strides, dtype, _, _ = source.layout
-        if target.pointer == source.pointer and _same_order(target.layout.strides, strides, shape):
+        if target.pointer == source.pointer and same_order(target.layout.strides, strides, shape):
             return
-        if _overlap(target, source):
+        if overlap(target, source):
             copy = self._temporary(source, dense_strides(shape, strides, dtype.itemsize))
             self._copy(copy, source)
             source = copy
@@ -326,37 +327,6 @@ def _moves(
         memory = ((word, move.target_words), (word, move.source_words))
         found.append((move, driver.prepare(copies, move.launch, memory, device)))
     return tuple(found)
-
-
-def _lies(view: View, strides: tuple[int, ...]) -> bool:
-    """Whether an array has these strides and can be accessed by elements."""
-    aligned = view.pointer % view.layout.dtype.itemsize == 0
-    return aligned and _same_order(view.layout.strides, strides, view.layout.shape)
-
-
-def _same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether strides are the same; that of an axis of one element says nothing."""
-    return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
-
-
-def _is_broadcast(layout: Layout) -> bool:
-    """Whether elements share memory; NumPy makes such views read-only, CuPy does not tell."""
-    axes = zip(layout.strides, layout.shape, strict=True)
-    return layout.size > 0 and any(stride == 0 and extent > 1 for stride, extent in axes)
-
-
-def _overlap(view: View, other: View) -> bool:
-    """Whether the memory from the first to the last byte of two arrays has a part in common."""
-    start, end = _bounds(view)
-    other_start, other_end = _bounds(other)
-    return start < other_end and other_start < end
-
-
-def _bounds(view: View) -> tuple[int, int]:
-    shape, strides, dtype, _, _ = view.layout
-    reaches = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
-    low = view.pointer + sum(min(reach, 0) for reach in reaches)
-    return low, view.pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
 
 
 # NUMBA_LRN_DEBUG=1 tells on standard error which path the first call of each kind takes.

@@ -5,7 +5,6 @@ from here, so that another package with the same language can take numba-cuda's 
 """
 
 import importlib.util
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ from typing import Any, NamedTuple
 
 INSTALL = "install one of the extras: pip install 'numba-lrn[cuda13]' (or 'numba-lrn[cuda12]' for a CUDA 12 driver)"
 OLDEST = (7, 5)
-# Numba reads it when it is first imported: with it, kernels run as Python threads on NumPy arrays.
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
 def _import() -> Any:
@@ -35,7 +32,7 @@ def _import() -> Any:
     if getattr(cuda, "implementation", "") != "NVIDIA":
         msg = (
             "numba.cuda is the deprecated target built into Numba although numba-cuda is installed: its redirector "
-            "(_numba_cuda_redirector.pth) did not run. Start Python without -S and without -I, or reinstall numba-cuda"
+            "(_numba_cuda_redirector.pth) did not run. Start Python without -S, or reinstall numba-cuda"
         )
         raise ImportError(msg)
     return cuda
@@ -43,6 +40,8 @@ def _import() -> Any:
 
 cuda = _import()
 types = cuda.types
+# As Numba read NUMBA_ENABLE_CUDASIM when it was first imported; setting it later changes nothing.
+SIMULATED = bool(cuda.config.ENABLE_CUDASIM)
 
 if not SIMULATED:  # it has no intrinsics
     from numba.cuda.extending import intrinsic as intrinsic

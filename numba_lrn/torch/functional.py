@@ -1,0 +1,180 @@
+"""``local_response_norm`` for tensors: checks, and which way a call goes."""
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from numba_lrn.functional import operator_of
+from numba_lrn.operator import Axes
+from numba_lrn.torch import arrays, autograd, composite, export, operators, parameters
+
+Parameter: TypeAlias = "float | Tensor"
+
+
+def local_response_norm(
+    input: Tensor,  # noqa: A002  PyTorch's name
+    size: Axes,
+    alpha: Parameter = 1e-4,
+    beta: Parameter = 0.75,
+    k: Parameter = 1.0,
+    *,
+    axis: Axes = 1,
+) -> Tensor:
+    r"""Local Response Normalization: ``torch.nn.functional.local_response_norm`` by the kernels of this library.
+
+    ::
+
+        y[c] = x[c] · (k + alpha/size · Σ x[j]²)^(−beta)      j from c − size//2 to c + (size − 1)//2, clipped
+
+    Parameters
+    ----------
+    input : torch.Tensor
+        float16, bfloat16, float32 or float64 on the CPU or a CUDA device, of shape (N, C, …): at least three
+        dimensions, as in PyTorch, unless ``axis`` names another axis than 1. Any strides.
+    size : int or tuple of int
+        Elements of the window, at least 1, even or larger than the axis too. A tuple gives one for each axis.
+    alpha, beta, k : float or torch.Tensor
+        Tensors receive gradients; those with dimensions broadcast against ``input`` and take PyTorch's own formula.
+    axis : int or tuple of int
+        The axis to sum along; a tuple for a box, (2, 3) within channels.
+
+    Returns
+    -------
+    torch.Tensor
+        A new tensor of the device, dtype and memory format of ``input``; float32 for half types under autocast.
+        Half types are computed in float32 and rounded once.
+
+    Raises
+    ------
+    TypeError
+        A dtype, layout or argument of a kind that is not supported: integers too, which PyTorch computes wrong.
+    ValueError
+        Less than three dimensions; a size below 1; a wrong axis; numbers that are not finite.
+
+    Notes
+    -----
+    Differentiable in reverse and forward mode to any order, under ``torch.func`` and ``torch.compile``; what takes the
+    kernels and what PyTorch's own operations is told in docs/torch.md. An even size has its extra element before the
+    centre, as in PyTorch. A NaN or Inf reaches exactly the windows that contain it. An empty input gives a new empty
+    tensor, where PyTorch returns its input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from numba_lrn.torch import local_response_norm
+    >>> x = torch.arange(1.0, 5.0).reshape(1, 4, 1)
+    >>> local_response_norm(x, size=2, alpha=2.0, beta=1.0, k=0.0).flatten()
+    tensor([1.0000, 0.4000, 0.2308, 0.1600])
+    """
+    if has_torch_function_unary(input):
+        result: Tensor = handle_torch_function(
+            local_response_norm, (input,), input, size, alpha=alpha, beta=beta, k=k, axis=axis
+        )
+        return result
+    arrays.check_tensor(input, "input")
+    if axis == 1 and input.dim() < 3:
+        msg = (
+            f"input has {input.dim()} dimensions; expected 3 or more, (N, C, ...), as in PyTorch. To normalise along "
+            "the last axis of a smaller tensor, say so: axis=-1"
+        )
+        raise ValueError(msg)
+    if input.dtype in _HALF and torch.is_autocast_enabled(input.device.type):
+        input = input.float()  # noqa: A001
+    if torch.compiler.is_compiling():
+        return _recorded(input, size, alpha, beta, k, axis)
+    if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(k, Tensor):
+        return _with_tensors(input, size, alpha, beta, k, axis)
+    return autograd.forward(operator_of(size, alpha, beta, k, axis), input)
+
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def _with_tensors(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Parameter, axis: Axes) -> Tensor:
+    """Outside a compiled function, with alpha, beta or k given as tensors."""
+    given = _checked_parameters(alpha, beta, k)
+    window = operator_of(size, *_numbers(given, 1.0), axis)
+    tensors = [value for value in given if isinstance(value, Tensor)]
+    if any(tensor.ndim for tensor in tensors):
+        return composite.of_window(x, operators.window(window), *given)
+    if autograd.differentiated(*tensors):
+        scale, beta_value, k_value = _as_tensors(operators.window(window), *given)
+        return parameters.forward(x, scale, beta_value, k_value, window)
+    return autograd.forward(operator_of(size, *_numbers(given), axis), x)
+
+
+def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.compiler.assume_constant_result`` without its import of the whole compiler: 1 s."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Parameter, axis: Axes) -> Tensor:
+    """Inside torch.compile or torch.export: one node of the graph, or PyTorch's own operations.
+
+    A compiled function drops forward-mode tangents that come from outside without a word, PyTorch's own operations
+    among them; the level is read here, so that the compiler guards it.
+    """
+    level = forward_ad._current_level
+    transforms = _transforms()
+    if level >= 0 and "Jvp" not in transforms:
+        msg = (
+            "forward-mode AD does not pass through a compiled function: call torch.func.jvp inside of it, or call the "
+            "function without torch.compile"
+        )
+        raise NotImplementedError(msg)
+    given = _checked_parameters(alpha, beta, k)
+    # A size that varies is a symbol to the compiler; index makes it a number that the graph is guarded by.
+    window = _window(size if isinstance(size, tuple) else operator.index(size), axis)
+    if export.is_wanted():
+        return export.local_response_norm(x, window, given)
+    tensors = [value for value in given if isinstance(value, Tensor)]
+    if transforms or any(tensor.ndim for tensor in tensors):
+        return composite.of_window(x, window, *given)
+    result: Tensor
+    if tensors:
+        result = torch.ops.numba_lrn.forward_parameters(x, *_as_tensors(window, *given), *window)
+    else:
+        result = torch.ops.numba_lrn.forward(x, *window, alpha / composite.elements(window), beta, k)
+    return result
+
+
+@_constant
+def _transforms() -> list[str]:
+    """The torch.func transforms around this call, which a compiled function is guarded by."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    return [interpreter.key().name for interpreter in stack]
+
+
+@_constant
+def _window(size: Axes, axis: Axes) -> operators.Window:
+    return operators.window(operator_of(size, 1.0, 1.0, 1.0, axis))
+
+
+def _checked_parameters(*given: Parameter) -> tuple[Parameter, ...]:
+    """alpha, beta and k; operator.py checks those that are no tensors."""
+    for name, value in zip(("alpha", "beta", "k"), given, strict=True):
+        if isinstance(value, Tensor) and (value.dtype.is_complex or value.dtype is torch.bool):
+            msg = f"{name} has dtype {value.dtype}; a parameter must be real: convert it, as with {name}.float()"
+            raise TypeError(msg)
+    return given
+
+
+def _numbers(given: Iterable[Parameter], of_tensors: float | None = None) -> tuple[float, float, float]:
+    """alpha, beta and k as numbers, tensors by their values or all by ``of_tensors``."""
+    alpha, beta, k = (
+        value if not isinstance(value, Tensor) else value.item() if of_tensors is None else of_tensors
+        for value in given
+    )
+    return alpha, beta, k
+
+
+def _as_tensors(window: operators.Window, alpha: Parameter, beta: Parameter, k: Parameter) -> list[Tensor]:
+    """scale, beta and k as tensors of no dimension, in double precision where something is computed of them."""
+    values = [torch.as_tensor(value, dtype=torch.float64) for value in (alpha, beta, k)]
+    return [values[0] / composite.elements(window), *values[1:]]

@@ -1,0 +1,127 @@
+"""The operator's kernels on plain tensors: no gradients, no modes, no transforms.
+
+On a CUDA device there are kernels for forward and backward; the other derivatives are PyTorch's own of its formula.
+"""
+
+import functools
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.torch import arrays, composite
+
+_MODULES = {"cpu": "numba_lrn.backends.cpu.launch", "cuda": "numba_lrn.backends.cuda.launch"}
+
+
+def applies(*tensors: Tensor) -> bool:
+    """Whether a kernel may run on the memory of these tensors: no subclass, transform, dispatch mode or tracer."""
+    if (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    for tensor in tensors:
+        kind = type(tensor)
+        if not ((kind is Tensor or kind is Parameter) and (tensor.is_cpu or tensor.is_cuda)):
+            return False
+        if torch._C._functorch.is_legacy_batchedtensor(tensor):  # torch.autograd.grad(is_grads_batched=True)
+            return False
+    return True
+
+
+def forward(op: LocalResponseNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """y, in ``out`` or in a new tensor."""
+    return _run("forward", op, x, like=x, out=out)
+
+
+def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """dx, in ``out`` or in a new tensor."""
+    return _run("backward", op, grad_output, x, like=x, out=out)
+
+
+def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor, out: Tensor | None = None) -> Tensor:
+    """ẏ, in ``out`` or in a new tensor."""
+    if not x.is_cpu:
+        result = composite.jvp(op, x, tangent)
+        return result if out is None else out.copy_(result)
+    return _run("jvp", op, x, tangent, like=x, out=out)
+
+
+def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """(for grad_output, for x) in new tensors."""
+    if not x.is_cpu:
+        return composite.double_backward(op, grad_output, x, cotangent)
+    given = (arrays.as_array(tensor) for tensor in (grad_output, x, cotangent))
+    for_grad, for_x = _launch(x).double_backward(op, *given)
+    return arrays.as_tensor(for_grad, x), arrays.as_tensor(for_x, x)
+
+
+def backward_all(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and of three tensors of no dimension."""
+    op = with_values(scale, beta, k, *window)
+    if not x.is_cpu:
+        of_numbers = functools.partial(composite.forward, windows=op.windows(x.ndim))
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = composite.pull(of_numbers, (x, scale, beta, k), grad_output)
+        return result
+    dx, *gradients = _launch(x).backward_all(op, arrays.as_array(grad_output), arrays.as_array(x))
+    of_scale, of_beta, of_k = (
+        torch.tensor(gradient, dtype=number.dtype, device=number.device)
+        for gradient, number in zip(gradients, (scale, beta, k), strict=True)
+    )
+    return arrays.as_tensor(dx, x), of_scale, of_beta, of_k
+
+
+def _run(name: str, op: LocalResponseNorm, *tensors: Tensor, like: Tensor, out: Tensor | None) -> Tensor:
+    run = getattr(_launch(like), name)
+    given = [arrays.as_array(tensor) for tensor in tensors]
+    if out is None and like.is_cpu:
+        return arrays.as_tensor(run(op, *given), like)
+    if out is None:
+        out = torch.empty_like(like)
+    run(op, *given, arrays.as_array(out))
+    return out
+
+
+@functools.lru_cache(maxsize=256)
+def _operator(
+    axis: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], scale: float, beta: float, k: float
+) -> LocalResponseNorm:
+    return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
+
+
+def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
+    """The operator of a node's arguments."""
+    return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
+
+
+def with_values(scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
+    """The operator of the present values of tensors."""
+    axis, before, after = window
+    return operator(axis, before, after, scale.item(), beta.item(), k.item())
+
+
+def _launch(x: Tensor) -> Any:
+    """The backend of the tensor's device."""
+    device = "cpu" if x.is_cpu else x.device.type
+    launch = _found.get(device)
+    if launch is None:
+        launch = _found[device] = _import(device)
+    return launch
+
+
+_found: dict[str, Any] = {}
+
+
+def _import(device: str) -> Any:
+    try:
+        return importlib.import_module(_MODULES[device])
+    except ImportError as error:
+        msg = f"no kernels for tensors on {device}: {error}; or move the tensor to the CPU with x.cpu()"
+        raise ImportError(msg) from error

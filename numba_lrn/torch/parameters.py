@@ -1,0 +1,107 @@
+"""scale, beta and k as tensors of no dimension, which receive gradients; outside a compiled function.
+
+The first derivatives in reverse mode are a kernel; all others are PyTorch's own of its formula (composite.py).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.torch import autograd, composite, kernels, operators
+
+
+def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+    """y, differentiable with respect to all four; ``window`` is an operator whose numbers are not used."""
+    result: Tensor = Forward.apply(x, scale, beta, k, window)
+    return result
+
+
+def backward(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, scale, beta and k, differentiable in their turn."""
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = Backward.apply(grad_output, x, scale, beta, k, window)
+    return result
+
+
+def _formula(window: LocalResponseNorm, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor) -> Tensor:
+    return composite.forward(x, scale, beta, k, window.windows(x.ndim))
+
+
+def _backward_formula(window: LocalResponseNorm, grad_output: Tensor, *primals: Tensor) -> tuple[Tensor, ...]:
+    result: tuple[Tensor, ...] = composite.pull(functools.partial(_formula, window), primals, grad_output)
+    return result
+
+
+def _forward_rule(function: Callable[..., Any]) -> Any:
+    return autograd.forward_rule(
+        lambda window, primals, tangents: composite.push(functools.partial(function, window), primals, tangents)
+    )
+
+
+class _OfTensors(Function):
+    """A function of some tensors and a window: what its subclasses save, and the rules that take the formula."""
+
+    @staticmethod
+    def formula(window: LocalResponseNorm, *tensors: Tensor) -> Any:
+        """The function by PyTorch's own operations."""
+        raise NotImplementedError
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.op = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        *tensors, window = inputs
+        result = torch.vmap(functools.partial(cls.formula, window), in_dims[:-1])(*tensors)
+        return result, (0,) * len(result) if isinstance(result, tuple) else 0
+
+
+class Forward(_OfTensors):
+    """y of x, scale, beta and k."""
+
+    formula = staticmethod(_formula)
+    jvp = _forward_rule(_formula)
+
+    @staticmethod
+    def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
+        if kernels.applies(x, scale, beta, k):
+            return kernels.forward(kernels.with_values(scale, beta, k, *operators.window(window)), x)
+        result: Tensor = torch.ops.numba_lrn.forward_parameters(x, scale, beta, k, *operators.window(window))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, beta, k = ctx.saved_tensors
+        return *backward(grad_output, x, scale, beta, k, ctx.op), None
+
+
+class Backward(_OfTensors):
+    """The gradients of x, scale, beta and k, of grad_output and these."""
+
+    formula = staticmethod(_backward_formula)
+    jvp = _forward_rule(_backward_formula)
+
+    @staticmethod
+    def forward(
+        grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
+    ) -> tuple[Tensor, ...]:
+        if kernels.applies(grad_output, x, scale, beta, k):
+            return kernels.backward_all(grad_output, x, scale, beta, k, *operators.window(window))
+        result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_parameters(
+            grad_output, x, scale, beta, k, *operators.window(window)
+        )
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        function = functools.partial(_backward_formula, ctx.op)
+        return *composite.pull(function, ctx.saved_tensors, cotangents), None

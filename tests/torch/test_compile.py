@@ -1,0 +1,125 @@
+"""torch.compile without a graph break, and the calls that a compiled function cannot make right."""
+
+import pytest
+
+from numba_lrn.torch import LocalResponseNorm
+from tests.torch.common import ALPHA, ARGUMENTS, SHAPE, close, local_response_norm, ours, random, theirs, torch
+
+forward_ad = torch.autograd.forward_ad
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch.compiler.reset()
+
+
+def compiled(function, **options):
+    return torch.compile(function, fullgraph=True, backend=options.pop("backend", "aot_eager"), **options)
+
+
+def test_inductor_forward_and_backward():
+    x, g = random(1, dtype="float32", requires_grad=True), random(2, dtype="float32")
+    for tensor in (x, x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()):
+        y = compiled(ours, backend="inductor")(tensor)
+        assert y.stride() == tensor.stride()
+        close(y, ours(tensor, theirs), 2e-6)
+        close(torch.autograd.grad(y, tensor, g)[0], torch.autograd.grad(ours(tensor, theirs), tensor, g)[0], 2e-6)
+
+
+def test_a_module_with_learnable_numbers():
+    x, g = random(3, requires_grad=True), random(4)
+    module = LocalResponseNorm(4, ALPHA, learnable=("alpha", "beta", "k")).double()
+    inputs = (x, *module.parameters())
+    got = torch.autograd.grad(compiled(module)(x), inputs, g)
+    for one, other in zip(got, torch.autograd.grad(module(x), inputs, g), strict=True):
+        close(one, other)
+
+
+def test_arguments_that_vary():
+    function = compiled(local_response_norm)
+    for size, alpha, shape in ((3, 1.0, SHAPE), (4, 1.5, SHAPE), (5, 2.0, (3, 8, 4, 2)), (6, 2.5, (4, 9, 4, 2))):
+        x = random(5, shape)
+        close(function(x, size, alpha, 0.75, 0.7), theirs(x, size, alpha, 0.75, 0.7))
+
+
+def test_parameters_with_dimensions():
+    x, alpha = random(6), random(7, (4,)).abs()
+    close(compiled(lambda x, a: local_response_norm(x, 4, a))(x, alpha), theirs(x, 4, alpha))
+
+
+def test_autocast():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert compiled(ours)(random(8, dtype="bfloat16")).dtype == torch.float32
+
+
+def scalar(function):
+    return lambda x: ours(x, function).pow(3).sum()
+
+
+TRANSFORMS = {
+    "jvp": lambda f: lambda x: torch.func.jvp(lambda x: ours(x, f), (x,), (x.flip(1),))[1],
+    "grad of vmap": lambda f: torch.func.grad(lambda x: torch.vmap(lambda x: ours(x, f))(x[None]).pow(3).sum()),
+    "hessian": lambda f: torch.func.hessian(scalar(f)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_inside(name):
+    x = random(9, (1, 3, 2))
+    close(compiled(TRANSFORMS[name](local_response_norm))(x), TRANSFORMS[name](theirs)(x))
+
+
+# A compiled function drops tangents from outside without an error, PyTorch's own operations among them.
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_forward_mode_from_outside_is_refused(warm, fullgraph):
+    x = random(10)
+    function = torch.compile(ours, fullgraph=fullgraph, backend="aot_eager")
+    if warm:
+        function(x)
+    with (
+        forward_ad.dual_level(),
+        pytest.raises((NotImplementedError, torch._dynamo.exc.Unsupported), match=r"forward|Observed exception"),
+    ):
+        function(forward_ad.make_dual(x, x.flip(1)))
+    if warm:
+        close(function(x), ours(x, theirs))
+
+
+def test_jvp_from_outside_is_refused():
+    x = random(11)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="functorch"):
+        torch.func.jvp(compiled(ours), (x,), (x,))
+
+
+def test_second_derivatives_are_refused():
+    x = random(12, requires_grad=True)
+    (dx,) = torch.autograd.grad(compiled(ours)(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward"):
+        dx.sum().backward()
+
+
+def test_a_model_trains_as_without():
+    def losses(wrap):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), LocalResponseNorm(4, ALPHA, k=2.0), torch.nn.Flatten()
+        )
+        step, optimiser = wrap(model), torch.optim.SGD(model.parameters(), 0.1)
+        found = []
+        for seed in range(4):
+            loss = step(random(seed, (2, 3, 6, 6), "float32")).pow(2).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            found.append(loss.detach())
+        return torch.stack(found)
+
+    close(losses(compiled), losses(lambda model: model), 1e-5)
+
+
+def test_arguments_are_checked_while_tracing():
+    with pytest.raises(Exception, match="size must be at least 1"):
+        compiled(lambda x: local_response_norm(x, 0, *ARGUMENTS[1:]))(random(13))
