@@ -7,6 +7,8 @@ from numba_lrn import LocalResponseNorm, reference
 from tests.support import optional, random_array
 
 torch = optional("torch")
+# PyTorch's own forward mode compiles its formulas with what it tells others to leave.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 SHAPE = (3, 7, 2)
 # (size, alpha, beta, k): odd, even, wider than the axis; β = 1 is the kernel that tests/test_derivatives.py compiles.

@@ -59,7 +59,7 @@ def check(variant, capability):
     assert ".local" not in text
     assert not re.search(r"\bcall\b", text)
     assert "st.global" in text
-    assert re.search(r"mul\.wide\.u32\s+%rd\d+, %r\d+, %r\d+", text)  # the thread's number does not overflow
+    assert re.search(r"mul\.wide\.[su]32\s+%rd\d+, %r\d+, (%r)?\d+", text)  # the thread's number does not overflow
     if variant.real == "float32":
         assert ".f64" not in text
     else:
