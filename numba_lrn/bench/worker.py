@@ -9,7 +9,8 @@ A process each keeps their thread pools, allocators and crashes apart, and lets 
 """
 
 # mypy: ignore-errors
-# It runs where no type stubs and, but for NumbaLrn, no part of this package need be. What each method does is said once, in Peer.
+# It runs where no type stubs and, but for NumbaLrn, no part of this package need be. What each method does is said
+# once, in Peer.
 # ruff: noqa: D102
 
 import importlib.util

@@ -88,6 +88,15 @@ def test_forward_mode_from_outside_is_refused(warm, fullgraph):
         close(function(x), ours(x, theirs))
 
 
+def test_forward_mode_from_outside_is_refused_for_pytorchs_formula_too():
+    """Parameters with dimensions: no operator of ours is there to refuse, and the compiler would drop the tangent."""
+    x, alpha = random(14), random(15, (4,)).abs()
+    function = compiled(lambda x: local_response_norm(x, 4, alpha))
+    close(function(x), theirs(x, 4, alpha))
+    with forward_ad.dual_level(), pytest.raises(torch._dynamo.exc.Unsupported, match="Observed exception"):
+        function(forward_ad.make_dual(x, x.flip(1)))
+
+
 def test_jvp_from_outside_is_refused():
     x = random(11)
     with pytest.raises(torch._dynamo.exc.Unsupported, match="functorch"):
