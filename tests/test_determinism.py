@@ -23,8 +23,8 @@ TILED = {
     "ladder, outer indices cut": Case("ladder", (301, 300), 1, 9, 12),
     "ladder, rows cut": Case("ladder", (2, 50001), 1, 30, 40),
     "box, outer indices cut": Case("box", (1501, 7, 9), (1, 2), (1, 2), (2, 0)),
-    "box, rows cut": Case("box", (2, 401, 402), (1, 2), (2, 1), (1, 4)),
-    "box, lanes cut": Case("box", (2, 30, 31, 150), (1, 2), (7, 4), (3, 5)),
+    "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
+    "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
 }
 every_tiled_form = pytest.mark.parametrize("case", TILED.values(), ids=TILED)
 every_form = pytest.mark.parametrize("case", FORMS.values(), ids=FORMS)
@@ -52,7 +52,7 @@ def test_the_cases_take_the_forms_that_they_name(case):
 def test_the_tiled_cases_have_several_tiles(case):
     op, x = case.operator(), np.empty(case.shape, np.float32)
     assert x.nbytes > SERIAL_BYTES
-    plan = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 1, False)
+    plan = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 3, False)
     assert plan.layout[Layout._fields.index("tiles")] > 2
 
 

@@ -20,6 +20,10 @@ def accumulate(total, value):
     return total + np.float64(value)
 
 
+def fence():
+    """Orders what was stored past the caches before what is stored next."""
+
+
 def bits_of(value):
     """The bits of a real as an integer of the same width."""
     if real is np.float32:

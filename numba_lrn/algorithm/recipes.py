@@ -73,13 +73,17 @@ class SecondOrderArrays(NamedTuple):
 class Stage(NamedTuple):
     """One window and what surrounds it; ``transposed`` swaps before and after. Without ``add`` there is no window.
 
-    ``strip`` names the function of algorithm/window.py that hands neighbours to ``emit``.
+    ``strip`` names the function of algorithm/window.py that hands neighbours to ``emit``, ``result`` the array that
+    ``emit`` writes, if it is one of the caller's. ``passes`` names an ``emit`` that also returns the term that the next
+    stage sums, if there is one: then both stages may run in one loop.
     """
 
     add: str
     emit: str
     strip: str = "emit_strip"
     transposed: bool = False
+    result: str = ""
+    passes: str = ""
 
 
 class Recipe(NamedTuple):
@@ -108,20 +112,20 @@ SUMS = 6
 
 
 RECIPES = {
-    "forward": Recipe((Stage("square_term", "emit_normalized"),)),
+    "forward": Recipe((Stage("square_term", "emit_normalized", result="out"),)),
     # In place, no output may be written before the last window that needs its input has been read.
     "forward_in_place": Recipe(
         (Stage("square_term", "keep_normalized"), Stage("", "emit_kept", "plain_strip")), ("kept",)
     ),
     "backward": Recipe(
         (
-            Stage("square_term", "keep_residual"),
-            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True),
+            Stage("square_term", "keep_residual", passes="keep_and_pass_residual"),
+            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True, result="out"),
         ),
         ("residual", "kept"),
     ),
     "jvp": Recipe(
-        (Stage("product_term", "keep_cross", "plain_strip"), Stage("square_term", "emit_tangent")),
+        (Stage("product_term", "keep_cross", "plain_strip"), Stage("square_term", "emit_tangent", result="out")),
         ("cross",),
         TangentArrays,
     ),
@@ -133,7 +137,7 @@ RECIPES = {
     "backward_all": Recipe(
         (
             Stage("square_term", "keep_shares"),
-            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True),
+            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True, result="out"),
             Stage("", "keep_products", "reduce_strip", transposed=True),
         ),
         ("residual", "kept", "squares"),
@@ -142,9 +146,9 @@ RECIPES = {
     "double_backward": Recipe(
         (
             Stage("product_term", "keep_cross", "plain_strip"),
-            Stage("square_term", "emit_tangent_and_keep"),
+            Stage("square_term", "emit_tangent_and_keep", result="out"),
             Stage("residual_term", "keep_rest", "plain_strip", transposed=True),
-            Stage("mixed_term", "emit_curvature", "plain_strip", transposed=True),
+            Stage("mixed_term", "emit_curvature", "plain_strip", transposed=True, result="out_x"),
         ),
         ("cross", "residual", "mixed", "kept"),
         SecondOrderArrays,
@@ -172,6 +176,11 @@ def normalized(x, d, par):
     raise NotImplementedError("a backend injects the function")
 
 
+def store_result(array, index, value):
+    """array[index] = value in one of the caller's arrays; every backend injects the way there."""
+    raise NotImplementedError("a backend injects the function")
+
+
 def square_term(arrays, buffers, at, slot, total):
     """W(x²)"""
     return add_square(load(arrays.x, at), total)
@@ -195,7 +204,7 @@ def mixed_term(arrays, buffers, at, slot, total):
 def emit_normalized(arrays, buffers, par, at, slot, total):
     """y = x·d^(-β)"""
     d = denominator(total, par)
-    store(arrays.out, at, normalized(load(arrays.x, at), d, par))
+    store_result(arrays.out, at, normalized(load(arrays.x, at), d, par))
     return d
 
 
@@ -208,23 +217,30 @@ def keep_normalized(arrays, buffers, par, at, slot, total):
 
 def emit_kept(arrays, buffers, par, at, slot, total):
     """y, as it was kept"""
-    store(arrays.out, at, load(buffers.kept, slot))
+    store_result(arrays.out, at, load(buffers.kept, slot))
 
 
 def keep_residual(arrays, buffers, par, at, slot, total):
     """r and g·d^(-β), for the transposed window"""
+    d, _ = keep_and_pass_residual(arrays, buffers, par, at, slot, total)
+    return d
+
+
+def keep_and_pass_residual(arrays, buffers, par, at, slot, total):
+    """The same, with r for a window that just ends here"""
     x = load(arrays.x, at)
     g = load(arrays.g, at)
     d = denominator(total, par)
     p, s, q = inverse_power(d, par)
-    store(buffers.residual, slot, residual(g, x, s, q))
+    r = residual(g, x, s, q)
+    store(buffers.residual, slot, r)
     store(buffers.kept, slot, g * p)
-    return d
+    return d, r
 
 
 def emit_gradient(arrays, buffers, par, at, slot, total):
     """dx = g·d^(-β) − 2aβ·x·Wᵀ(r)"""
-    store(arrays.out, at, gradient(load(arrays.x, at), load(buffers.kept, slot), total, par))
+    store_result(arrays.out, at, gradient(load(arrays.x, at), load(buffers.kept, slot), total, par))
 
 
 def keep_cross(arrays, buffers, par, at, slot, total):
@@ -238,7 +254,7 @@ def emit_tangent(arrays, buffers, par, at, slot, total):
     v = load(arrays.v, at)
     d = denominator(total, par)
     p, s, q = inverse_power(d, par)
-    store(arrays.out, at, tangent(x, v, p, s, q, load(buffers.cross, slot), par))
+    store_result(arrays.out, at, tangent(x, v, p, s, q, load(buffers.cross, slot), par))
     return d
 
 
@@ -268,7 +284,7 @@ def emit_tangent_and_keep(arrays, buffers, par, at, slot, total):
     cross = load(buffers.cross, slot)
     d = denominator(total, par)
     p, s, q = inverse_power(d, par)
-    store(arrays.out, at, tangent(x, u, p, s, q, cross, par))
+    store_result(arrays.out, at, tangent(x, u, p, s, q, cross, par))
     store(buffers.residual, slot, residual(g, x, s, q))
     store(buffers.mixed, slot, mixed(g, x, u, d, s, q, cross, par))
     store(buffers.kept, slot, crossed(g, s, q, cross))
@@ -282,4 +298,4 @@ def keep_rest(arrays, buffers, par, at, slot, total):
 
 def emit_curvature(arrays, buffers, par, at, slot, total):
     """−2aβ·(x·Wᵀ(m) + u·Wᵀ(r) + c)"""
-    store(arrays.out_x, at, curvature(load(arrays.x, at), total, load(buffers.kept, slot), par))
+    store_result(arrays.out_x, at, curvature(load(arrays.x, at), total, load(buffers.kept, slot), par))

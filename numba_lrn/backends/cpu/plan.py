@@ -19,6 +19,7 @@ from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.operator import LocalResponseNorm
 
 # Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
+FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
@@ -26,11 +27,12 @@ MASKED_TILE = 4096  # elements of a masked tile, at most twice that
 LADDER_TILE = 4096
 LANES = 8192  # lanes of a tile that keeps nothing between stages
 KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
-DIRECT_KEPT = 192 * 1024  # the same for two buffers, where the stages take turns
-TURN = 12 * 1024  # elements a turn
-BOX_TILE = 128 * 1024
+DIRECT_KEPT = 288 * 1024  # elements of all kept buffers where the stages take turns
+BOX_TILE = 192 * 1024
 PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
+PLANE_PREFIX = 256  # rows of a plane shorter than this make no good loops for prefix sums
+STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
 
@@ -102,9 +104,12 @@ def make_plan(
     # Sums are added tile by tile: their tiles must not depend on the number of threads.
     parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
+    layout = layout._replace(streaming=int(nbytes >= STREAM_BYTES and not in_place))
     workers = min(workers, layout.tiles)
     power = power_function(op.beta, op.scale, op.k, real)
-    variant = Variant(recipe, form, power, dtype.name, real.__name__)
+    window = (layout.before, layout.after)
+    terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
+    variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
         variant,
@@ -151,7 +156,7 @@ def _layout(
         if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
             # Whole blocks, so that a block is summed the same way in every tile.
             tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
-        sizes.update(running=3 * tile_lanes, suffix=n * tile_lanes)
+        sizes.update(running=4 * tile_lanes, suffix=n * tile_lanes)
     elif form == "ladder":
         block = length * inner
         tile_outers = max(1, LADDER_TILE // block)
@@ -163,36 +168,40 @@ def _layout(
         sizes.update(total=max(strip, padded), rungs=2 * padded)
     else:
         row = inner // unit
-        tile_lanes = _split(unit, -(-row * length * unit // BOX_TILE) if unit >= 2 * ROW else 1, 16)
-        tile_lanes = max(tile_lanes, min(unit, ROW))
-        if not in_place and row * length * tile_lanes > BOX_TILE:
+        # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
+        if row * length * unit > 2 * BOX_TILE and (in_place or row * 3 * n * unit > BOX_TILE) and unit >= 2 * ROW:
+            tile_lanes = max(_split(unit, -(-row * length * unit // BOX_TILE), 16), min(unit, ROW))
+        if not in_place and row * length * tile_lanes > 2 * BOX_TILE:
             tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
         plane_rows = min(length, tile_rows + 2 * (n - 1))
-        axes, passes = _box(dimensions, first, plane_rows, tile_lanes, real)
+        axes, passes, positions = _box(dimensions, first, plane_rows, tile_lanes, real)
         sizes.update(passes, planes=2 * plane_rows * row * tile_lanes)
-    held = tile_outers * min(length, tile_rows + n - 1) * (inner // unit) * tile_lanes
+    step = length
+    if form == "direct" and kept and not in_place:
+        step = max(2 * n, DIRECT_KEPT // len(kept) // tile_lanes - n)
+    held = tile_outers * min(length, min(step, tile_rows) + n - 1) * (inner // unit) * tile_lanes
     sizes.update((name, held) for name in kept)
     tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
-    turns = form == "direct" and kept and not in_place
-    step = max(1, TURN // tile_lanes) if turns else length
     layout = Layout(
-        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, **sizes
-    )
+        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, 0, held,
+        **sizes,
+    )  # fmt: skip
     return layout, axes, positions
 
 
 def _direct_tile(
     outers: int, length: int, inner: int, n: int, kept: int, workers: int, in_place: bool
 ) -> tuple[int, int]:
-    """(lanes, rows) of a tile of the direct form that keeps so many buffers."""
+    """(lanes, rows) of a tile of the direct form whose recipe has ``kept`` buffers between its stages."""
     lanes, rows = inner, length
-    # Three or four buffers: backward_all takes 1.27 × the time of backward so, 1.39 × with all of DIRECT_KEPT.
-    elements = DIRECT_KEPT if kept <= 2 else DIRECT_KEPT // 3
     if inner >= ROW:
-        limit = max(4 * ROW, elements // length) if kept else LANES
+        limit = LANES
+        if kept:
+            held = length if in_place else min(length, 3 * n)
+            limit = max(4 * ROW, DIRECT_KEPT // kept // held)
         lanes = _split(inner, max(-(-inner // limit), -(-workers // outers)), 16)
-    if not in_place and rows * lanes > (elements if kept else 64 * KEPT):
-        rows = min(length, max(8 * n, (elements if kept else 16 * KEPT) // lanes))
+    if not kept and not in_place and rows * lanes > 64 * KEPT:
+        rows = min(length, max(8 * n, 16 * KEPT // lanes))
     if not in_place and workers > 1 and outers * -(-length // rows) * -(-inner // lanes) < workers:
         rows = min(rows, max(4 * n, -(-length // workers)))
     return lanes, rows
@@ -200,10 +209,12 @@ def _direct_tile(
 
 def _box(
     dimensions: tuple[Dimension, ...], first: int, rows: int, lanes: int, real: str
-) -> tuple[list[int], dict[str, int]]:
-    """The table of the axes of a box, innermost first, and the sizes of the buffers that its passes take."""
+) -> tuple[list[int], dict[str, int], NDArray]:
+    """The table of the axes of a box, innermost first, the sizes of its passes' buffers, and their positions."""
     axes: list[int] = []
-    sizes = {"running": 3 * PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
+    sizes = {"running": 4 * PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
+    positions = np.zeros(1, np.int32)
+    innermost = True
     for index in range(len(dimensions) - 2, first - 1, -1):
         extent, before, after = dimensions[index]
         if not dimensions[index].windowed:
@@ -212,12 +223,20 @@ def _box(
         units = math.prod(dimension.extent for dimension in dimensions[index + 1 : -1])
         length = rows if index == first else extent
         unit, n = units * lanes, before + after + 1
-        form = "ladder" if unit < PLANE_ROW else "direct" if n <= PLANE_DIRECT else "prefix"
+        if n <= PLANE_DIRECT:
+            short = innermost and index != first and unit < ROW and length * unit <= MASKED_TILE
+            form = "masked" if short else "direct" if unit >= PLANE_ROW else "ladder"
+        else:
+            form = "prefix" if unit >= PLANE_PREFIX else "ladder"
         axes += [address_of(form, real), count, extent, units, before, after]
-        if form == "ladder":
+        if form == "masked":
+            groups = max(1, MASKED_TILE // (length * unit))
+            positions = np.tile(np.repeat(np.arange(length, dtype=np.int32), unit), groups)
+        elif form == "ladder":
             padded = max(1, PLANE_LANES // (length * unit)) * (length + n - 1) * unit
             sizes["total"] = max(sizes["total"], padded)
             sizes["rungs"] = max(sizes["rungs"], 2 * padded)
         elif form == "prefix":
             sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
-    return axes, sizes
+        innermost = False
+    return axes, sizes, positions

@@ -29,7 +29,9 @@ from numba_lrn.backends.cpu.compiler import (
 @functools.cache
 def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
-    injected = {name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "load", "load_integer", "store")}
+    injected = {
+        name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "load", "load_integer", "store", "fence")
+    }
     injected["real"] = getattr(np, real_name)
     if real_name == "float64":
         injected.update(power.float64_constants())
@@ -46,13 +48,15 @@ def _dispatcher(form: str, real_name: str):
     name = f"plane_{form}_{real_name}"
     namespace = bind((primitives, window), compile_window, injected, f"{name}_{sources_stamp()[:8]}")
     namespace["emit_strip"] = namespace["plain_strip"]
+    namespace["prefix_strip"] = namespace["prefix_plain_strip"]
+    namespace["window_strip"] = namespace["plane_window_strip"]
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),
         {"run_pass": namespace[f"plane_{form}"], "Planes": Planes, "Space": Space, "Parts": Parts},
         name,
     )
     plane = np.empty(1, real_name)
-    return compile_entry(entry, (plane,) * 6 + (0,) * 8)
+    return compile_entry(entry, (plane,) * 6 + (np.empty(1, np.int32),) + (0,) * 8)
 
 
 @functools.cache
@@ -73,18 +77,36 @@ class Parts(NamedTuple):
 def _entry(stamp: str) -> Callable:
     """``stamp`` is not used, but Numba's cache takes the values of a closure into its key."""
 
-    def entry(source, target, total, running, suffix, rungs, outers, length, unit, before, after, strip, first, last):
+    def entry(
+        source,
+        target,
+        total,
+        running,
+        suffix,
+        rungs,
+        positions,
+        outers,
+        length,
+        unit,
+        before,
+        after,
+        strip,
+        first,
+        last,
+    ):
         stamp  # noqa: B018
         space = Space(length, unit, unit, before, after, 0, 0)
-        run_pass(Planes(source, target), Parts(total, running, suffix, rungs), space, outers, strip, first, last)
+        run_pass(
+            Planes(source, target), Parts(total, running, suffix, rungs), space, outers, strip, positions, first, last
+        )
 
     return entry
 
 
 @intrinsic
-def _call(typingctx, address, source, target, total, running, suffix, rungs, o, n, u, b, a, s, f, e):
+def _call(typingctx, address, source, target, total, running, suffix, rungs, positions, o, n, u, b, a, s, f, e):
     """Call the pass at ``address``."""
-    planes = (source, target, total, running, suffix, rungs)
+    planes = (source, target, total, running, suffix, rungs, positions)
     pass_types = planes + (numba_types.int64,) * 8
 
     def codegen(context, builder, signature, arguments):
@@ -98,11 +120,11 @@ def _call(typingctx, address, source, target, total, running, suffix, rungs, o, 
 
 
 @njit(inline="always", **OPTIONS)
-def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, length, first, last):
+def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, length, positions, first, last):
     """One axis of a box, from one plane to the other."""
     before = axis.after if transposed else axis.before
     after = axis.before if transposed else axis.after
     _call(
-        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.rungs,
+        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.rungs, positions,
         outers, length, unit, before, after, strip, first, last,
     )  # fmt: skip

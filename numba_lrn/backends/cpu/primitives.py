@@ -113,16 +113,60 @@ def store(typingctx, array, index, value):
     real = types.float64 if array.dtype == types.float64 else types.float32
 
     def codegen(context, builder, signature, arguments):
-        _prefer_wide_vectors(builder.function)
-        value = arguments[2]
-        if array.dtype == types.uint16:
-            value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
-        elif array.dtype == types.int16:
-            value = _bfloat16_bits(builder, value)
-        builder.store(value, _element(context, builder, signature.args[0], arguments[0], arguments[1]))
+        _store(context, builder, signature.args[0], *arguments)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, real), codegen
+
+
+def _store(context, builder, array_type, array, index, value, align=None):
+    _prefer_wide_vectors(builder.function)
+    if array_type.dtype == types.uint16:
+        value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
+    elif array_type.dtype == types.int16:
+        value = _bfloat16_bits(builder, value)
+    return builder.store(value, _element(context, builder, array_type, array, index), align=align)
+
+
+@intrinsic
+def store_past_caches(typingctx, array, index, value):
+    """``store`` without reading the line that it writes, for results that the caches cannot hold.
+
+    The alignment is that of the vectors that a loop makes of this store: the loop must begin on a cache line. With
+    the element's own alignment LLVM does not vectorise a non-temporal store.
+    """
+    real = types.float64 if array.dtype == types.float64 else types.float32
+
+    def codegen(context, builder, signature, arguments):
+        instruction = _store(context, builder, signature.args[0], *arguments, align=64)
+        instruction.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, real), codegen
+
+
+@intrinsic
+def misalignment(typingctx, array, index):
+    """Elements from array[index] to the beginning of the next cache line."""
+    word = ir.IntType(64)
+
+    def codegen(context, builder, signature, arguments):
+        address = builder.ptrtoint(_element(context, builder, signature.args[0], *arguments), word)
+        gap = builder.and_(builder.neg(address), word(63))
+        return builder.udiv(gap, word(array.dtype.bitwidth // 8))
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def fence(typingctx):
+    """Orders what was stored past the caches before what is stored next."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 def _bfloat16_bits(builder, value):

@@ -147,6 +147,7 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
         namespace["normalized"] = namespace["finite_times" if right else "times_at_extremes"]
     half = variant.dtype in ("float16", "bfloat16")
     namespace["denominator"] = namespace["denominator_rounded" if half else "denominator_at_extremes"]
+    namespace["store_result"] = namespace["store"]
     ends = bind((recipes,), device_function, namespace, tag)
     for end in (window.plane_term, window.emit_plane):
         ends[end.__name__] = device_function(rebind(end, ends, f"{end.__name__}__{tag}"))
