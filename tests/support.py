@@ -1,6 +1,8 @@
 """What the tests share: dtypes, arrays in every memory order, the unit of the error, asserts that say where."""
 
+import doctest
 import os
+import pkgutil
 from typing import NamedTuple
 
 import ml_dtypes
@@ -26,6 +28,24 @@ def optional(name):
         return __import__(name)
     except ImportError as error:
         return pytest.fail(f"{name} must be installed where NUMBA_LRN_CI=1: {error}", pytrace=False)
+
+
+# Examples in docstrings.
+
+
+def modules_below(package):
+    """The names of a package and of every module in it, except those that run something when imported."""
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda _: None)
+    names = [package.__name__, *(module.name for module in found)]
+    return sorted(name for name in names if not name.endswith("__main__"))
+
+
+def run_examples(module, request):
+    """The module says what it is for, and its examples print what they say."""
+    assert module.__doc__
+    fixtures = {"getfixture": request.getfixturevalue}
+    results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, extraglobs=fixtures)
+    assert results.failed == 0
 
 
 # The unit of the error.

@@ -1,11 +1,9 @@
 """The public names, their signatures and documentation, and the operator as a value."""
 
 import copy
-import doctest
 import importlib
 import inspect
 import pickle
-import pkgutil
 import types
 
 import numpy as np
@@ -13,16 +11,11 @@ import pytest
 
 import numba_lrn as lrn
 from numba_lrn import LocalResponseNorm
-from tests.support import optional
+from tests.support import modules_below, optional, run_examples
 
 # What an optional module needs; the others need nothing beyond the core.
-NEEDS = {"numba_lrn.torch": "torch", "numba_lrn.onnx": "onnx", "numba_lrn.backends.cuda": "numba_cuda"}
-MODULES = sorted(
-    [
-        "numba_lrn",
-        *(module.name for module in pkgutil.walk_packages(lrn.__path__, "numba_lrn.", onerror=lambda _: None)),
-    ]
-)
+NEEDS = {"numba_lrn.torch": "torch", "numba_lrn.onnx": "onnx"}
+CUDA = "numba_lrn.backends.cuda"  # tests/cuda runs its examples
 CONTRACT = {
     "local_response_norm": "(x, size, alpha=0.0001, beta=0.75, k=1.0, *, axis=1, out=None)",
     "local_response_norm_backward": "(grad_output, x, size, alpha=0.0001, beta=0.75, k=1.0, *, axis=1, out=None)",
@@ -90,13 +83,9 @@ def module_of(name):
     return importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+@pytest.mark.parametrize("name", [name for name in modules_below(lrn) if not name.startswith(CUDA)])
 def test_examples_run(name, request):
-    module = module_of(name)
-    assert module.__doc__
-    fixtures = {"getfixture": request.getfixturevalue}
-    results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, extraglobs=fixtures)
-    assert results.failed == 0
+    run_examples(module_of(name), request)
 
 
 def test_version():
