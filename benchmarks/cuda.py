@@ -12,3 +12,14 @@ class Cuda(Prepared):
 
     def time_call(self, case: str, layout: str, dtype: str, direction: str) -> None:
         self.run()
+
+
+class CudaDerivatives(Prepared):
+    param_names = ("case", "layout", "direction")
+    params = (NETWORKS, ["nchw", "nhwc"], ["jvp", "parameters", "double_backward"])
+
+    def setup(self, case: str, layout: str, direction: str) -> None:
+        self.prepare(case, layout, "float32", direction, "cuda")
+
+    def time_derivative(self, case: str, layout: str, direction: str) -> None:
+        self.run()

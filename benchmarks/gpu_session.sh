@@ -22,12 +22,14 @@ step tests "$python" -m pytest -q -p no:cacheprovider tests/cuda
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      "$python" -m pytest -q -x -p no:cacheprovider tests/cuda/test_launch.py tests/cuda/test_kernels.py
+      "$python" -m pytest -q -x -p no:cacheprovider tests/cuda/test_launch.py tests/cuda/test_kernels.py \
+      tests/cuda/test_derivatives.py
   done
 else
   echo "== memcheck, racecheck: compute-sanitizer is not installed" | tee "$out/memcheck.txt"
 fi
 step bench "$python" -m numba_lrn bench --backend cuda --against torch,torch.compile,cudnn \
+  --direction forward,backward,jvp,parameters,double_backward \
   --min-time 0.2 --json "$out/bench.json" --markdown "$out/bench.md"
 printf '== done (%s s), %s\n' "$SECONDS" "$( ((failed)) && echo "with failures" || echo "all passed")"
 exit "$failed"

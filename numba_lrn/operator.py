@@ -306,9 +306,10 @@ class LocalResponseNorm:
 
         Returns
         -------
-        d_scale, d_beta, d_k : float
+        d_scale, d_beta, d_k : float, or on a CUDA device arrays of no dimensions
             ``d_scale`` is the derivative with respect to ``scale``, which multiplies the window sum. Where
-            scale = alpha / (elements of the window), d_alpha = d_scale / (elements of the window).
+            scale = alpha / (elements of the window), d_alpha = d_scale / (elements of the window). The arrays are of
+            the kind and device of ``x``, of float64 whatever its dtype; nothing waits for them before ``float(d_k)``.
 
         Raises
         ------
@@ -317,8 +318,9 @@ class LocalResponseNorm:
 
         Notes
         -----
-        Summed in float64, in an order that depends on the shape alone: any number of threads gives the same bits.
-        A NaN or Inf in any window makes the sums NaN or Inf. With β = 0, d_scale and d_k are 0, d_beta is not.
+        Summed in float64, in an order that depends on the shape alone: any number of threads gives the same bits. On
+        a CUDA device each block sums in the type that computes, each sum in two numbers of it, and in an order that
+        depends on the shape and the card. A NaN or Inf in any window makes the sums NaN or Inf. With β = 0, d_scale and d_k are 0, d_beta is not.
 
         Examples
         --------
@@ -340,7 +342,7 @@ class LocalResponseNorm:
         -------
         dx : array
             As from :meth:`backward`.
-        d_scale, d_beta, d_k : float
+        d_scale, d_beta, d_k : float, or on a CUDA device arrays of no dimensions
             As from :meth:`backward_parameters`.
 
         Raises

@@ -1,7 +1,4 @@
-"""The operator's kernels on plain tensors: no gradients, no modes, no transforms.
-
-On a CUDA device there are kernels for forward and backward; the other derivatives are PyTorch's own of its formula.
-"""
+"""The operator's kernels on plain tensors: no gradients, no modes, no transforms."""
 
 import functools
 import importlib
@@ -12,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from numba_lrn.operator import LocalResponseNorm
-from numba_lrn.torch import arrays, composite
+from numba_lrn.torch import arrays
 
 _MODULES = {"cpu": "numba_lrn.backends.cpu.launch", "cuda": "numba_lrn.backends.cuda.launch"}
 
@@ -46,17 +43,16 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, out: Tensor 
 
 def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor, out: Tensor | None = None) -> Tensor:
     """ẏ, in ``out`` or in a new tensor."""
-    if not x.is_cpu:
-        result = composite.jvp(op, x, tangent)
-        return result if out is None else out.copy_(result)
     return _run("jvp", op, x, tangent, like=x, out=out)
 
 
 def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """(for grad_output, for x) in new tensors."""
-    if not x.is_cpu:
-        return composite.double_backward(op, grad_output, x, cotangent)
     given = (arrays.as_array(tensor) for tensor in (grad_output, x, cotangent))
+    if not x.is_cpu:
+        results = torch.empty_like(x), torch.empty_like(x)
+        _launch(x).double_backward(op, *given, into=tuple(arrays.as_array(tensor) for tensor in results))
+        return results
     for_grad, for_x = _launch(x).double_backward(op, *given)
     return arrays.as_tensor(for_grad, x), arrays.as_tensor(for_x, x)
 
@@ -64,18 +60,20 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
 def backward_all(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and of three tensors of no dimension."""
+    """The gradients of x and of three tensors of no dimension, which stay on the device of x where theirs is the same."""
     op = with_values(scale, beta, k, *window)
-    if not x.is_cpu:
-        of_numbers = functools.partial(composite.forward, windows=op.windows(x.ndim))
-        result: tuple[Tensor, Tensor, Tensor, Tensor] = composite.pull(of_numbers, (x, scale, beta, k), grad_output)
-        return result
-    dx, *gradients = _launch(x).backward_all(op, arrays.as_array(grad_output), arrays.as_array(x))
+    given = arrays.as_array(grad_output), arrays.as_array(x)
+    if x.is_cpu:
+        array, *numbers = _launch(x).backward_all(op, *given)
+        dx, gradients = arrays.as_tensor(array, x), torch.tensor(numbers, dtype=torch.float64)
+    else:
+        dx, gradients = torch.empty_like(x), torch.empty(3, dtype=torch.float64, device=x.device)
+        _launch(x).backward_all(op, *given, into=(arrays.as_array(dx), arrays.as_array(gradients)))
     of_scale, of_beta, of_k = (
-        torch.tensor(gradient, dtype=number.dtype, device=number.device)
+        gradient.to(device=number.device, dtype=number.dtype, copy=True)
         for gradient, number in zip(gradients, (scale, beta, k), strict=True)
     )
-    return arrays.as_tensor(dx, x), of_scale, of_beta, of_k
+    return dx, of_scale, of_beta, of_k
 
 
 def _run(name: str, op: LocalResponseNorm, *tensors: Tensor, like: Tensor, out: Tensor | None) -> Tensor:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from numba_lrn.algorithm.geometry import canonical
-from numba_lrn.backends.cuda import kernels
+from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.backends.cuda import kernels, sums
 from numba_lrn.backends.cuda.plan import Device, make_plan
 
 # One multiprocessor: these small arrays are not cut into chunks.
@@ -41,6 +42,14 @@ def plan_of(op, recipe, shape, dtype, *, order=None, aligned=True, device=SMALL)
 
 def run(op, recipe, x, g=None, *, order=None, aligned=True, device=SMALL, into="out"):
     """(result, plan); ``into`` names the operand that the result goes to: "out", or "x" or "g" for in place."""
+    inputs = {"x": x} if g is None else {"x": x, "g": g}
+    results, plan = run_all(op, recipe, inputs, order=order, aligned=aligned, device=device, into=into)
+    return results["out"], plan
+
+
+def run_all(op, recipe, inputs, *, order=None, aligned=True, device=SMALL, into="out"):
+    """({name: result}, plan) of any recipe; "sums" are the gradients of the parameters, in float64."""
+    x = inputs["x"]
     plan = plan_of(op, recipe, x.shape, x.dtype, order=order, aligned=aligned, device=device)
     order = order or tuple(range(x.ndim))
     carrier = kernels.CARRIERS[x.dtype.name]
@@ -48,12 +57,13 @@ def run(op, recipe, x, g=None, *, order=None, aligned=True, device=SMALL, into="
     def flat(array):
         return np.ascontiguousarray(array.transpose(order)).reshape(-1).view(carrier)
 
-    memory = {"x": Guarded(flat(x)), "g": Guarded(flat(x if g is None else g)), "out": Guarded(flat(np.zeros_like(x)))}
+    memory = {name: Guarded(flat(array)) for name, array in inputs.items()}
+    outs = [name for name in RECIPES[recipe].names if name.startswith("out")]
+    for name in outs:
+        memory[name] = Guarded(flat(np.zeros_like(x)))
     if into != "out":
         assert plan.in_place
         memory["out"] = memory[into]
-        if g is None:
-            memory["g"] = memory["x"]
     real = np.dtype(kernels.REALS[x.dtype.name])
     for number, nbytes in enumerate(plan.temporaries):
         # NaN, so that what is read before it is written shows.
@@ -61,5 +71,13 @@ def run(op, recipe, x, g=None, *, order=None, aligned=True, device=SMALL, into="
     for launch in plan.launches:
         kernel = kernels.build(launch.variant)[launch.grid, launch.block, 0, launch.shared_bytes]
         kernel(*(memory[name] for name in launch.operands), *launch.scalars)
-    result = memory["out"].array.view(x.dtype).reshape([x.shape[axis] for axis in order])
-    return result.transpose(np.argsort(order)), plan
+    results = {}
+    for name in outs:
+        result = memory[name].array.view(x.dtype).reshape([x.shape[axis] for axis in order])
+        results[name] = result.transpose(np.argsort(order))
+    if plan.partials:
+        launch = sums.launch_for(real.name, plan.blocks, op.beta)
+        results["sums"] = np.full(sums.RESULTS, np.nan)
+        kernel = sums.build(launch.variant)[launch.grid, launch.block, 0, 0]
+        kernel(memory[plan.partials], Guarded(results["sums"]), *launch.scalars)
+    return results, plan

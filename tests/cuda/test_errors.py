@@ -118,13 +118,37 @@ def test_out_whose_elements_share_memory(device):
         OP(ones(device), device.put(out))
 
 
-@pytest.mark.parametrize("method", ["jvp", "backward_parameters", "backward_all", "double_backward"])
-def test_methods_without_a_kernel(device, method):
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("tangent", lambda x, other: OP.jvp(x, other, x)),
+        ("grad_output", lambda x, other: OP.backward_parameters(other, x)),
+        ("grad_output", lambda x, other: OP.backward_all(other, x)),
+        ("grad_output", lambda x, other: OP.double_backward(other, x, x)),
+        ("cotangent", lambda x, other: OP.double_backward(x, x, other)),
+    ],
+)
+def test_derivatives_of_arrays_that_do_not_match(device, name, call):
+    """In the words of the CPU."""
     x = ones(device)
-    arguments = (x,) * (3 if method == "double_backward" else 2)
-    text = f"{method} has no CUDA kernel; copy the arrays to the host and call it there"
-    with refused(NotImplementedError, text):
-        getattr(OP, method)(*arguments)
+    kind = selector.full_name(type(x))
+    for other, error, text in (
+        (ones(device, (2, 6, 5)), ValueError, f"{name} has shape (2, 6, 5) and x {SHAPE}; both must be the same"),
+        (ones(device, SHAPE, "f8"), TypeError, f"{name} has dtype float64 and x float32; convert one of them"),
+        (np.ones(SHAPE, np.float32), TypeError, f"{name} is a numpy.ndarray and x a {kind}; both must be of one kind"),
+    ):
+        with refused(error, text):
+            call(x, other)
+    with refused(ValueError, "axis 3 is out of range"):
+        LocalResponseNorm(3, axis=3).double_backward(x, x, x)
+
+
+@pytest.mark.parametrize("method", ["backward_parameters", "backward_all", "double_backward"])
+def test_new_arrays_of_an_unknown_kind(method):
+    x = foreign()
+    text = "x is of type tests.cuda.hardware.Foreign; results of that type cannot be made here: pass cupy.asarray(x)"
+    with refused(TypeError, text):
+        getattr(OP, method)(*(x,) * (3 if method == "double_backward" else 2))
 
 
 # What only a bare array interface can get wrong.

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm
+from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda import plan as plan_module
+from numba_lrn.backends.cuda.phases import CALLERS
 from numba_lrn.backends.cuda.plan import Device, power_function
 from tests.cuda.plans import plan_of
 from tests.support import DTYPES
@@ -19,13 +21,12 @@ SHAPES = ((1, 1, 1), (3, 5), (64, 256, 56, 56), (1, 96, 55, 55), (2**20, 7, 3, 3
 @pytest.mark.parametrize("axis", [0, 1, -1, (-2, -1)])
 @pytest.mark.parametrize("n", [1, 5, 63, 255, 10**9])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("recipe", ["forward", "backward"])
+@pytest.mark.parametrize("recipe", ["forward", "backward", "jvp", "backward_all", "double_backward"])
 def test_limits_of_the_card(recipe, dtype, n, axis):
     op = LocalResponseNorm(n, axis=axis)
     for shape in SHAPES:
         for aligned in (True, False):
             plan = plan_of(op, recipe, shape, DTYPES[dtype], aligned=aligned, device=H200)
-            written = {launch.operands[3] for launch in plan.launches if len(launch.operands) > 3}
             for launch in plan.launches:
                 assert 1 <= launch.grid[0] < 2**31
                 assert 1 <= launch.grid[1] <= 65535
@@ -35,11 +36,19 @@ def test_limits_of_the_card(recipe, dtype, n, axis):
                 assert {type(scalar) for scalar in launch.scalars[:4]} == {np.int64}
                 assert type(launch.scalars[-1]) is np.dtype(launch.variant.real).type
                 assert hash(pickle.loads(pickle.dumps(launch.variant))) == hash(launch.variant)
+                assert len(launch.operands) == len(launch.variant.pointers)
                 for name in launch.operands:
-                    assert name in ("x", "g", "out") or int(name.split()[1]) < len(plan.temporaries)
-            assert plan.launches[-1].operands[2 if len(plan.launches[-1].operands) == 3 else 3] == "out"
+                    assert name in RECIPES[recipe].names or int(name.split()[1]) < len(plan.temporaries)
+            written = [
+                name
+                for launch in plan.launches
+                for phase in launch.variant.phases
+                for name in launch.variant.stored(phase)
+                if name in CALLERS
+            ]
+            assert written == [name for name in RECIPES[recipe].names if name.startswith("out")]
             assert all(number > 0 for number in plan.temporaries)
-            assert "x" not in written
+            assert bool(plan.partials) == RECIPES[recipe].sums
 
 
 def covered(launch, elements):

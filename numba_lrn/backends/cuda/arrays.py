@@ -61,6 +61,9 @@ class Kind(Protocol):
     def empty_like(self, array: Any, name: str) -> Any:
         """A new array in the memory order of ``array``, for results, on the current device."""
 
+    def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
+        """So many new arrays of float64 without dimensions, beside one another, like ``array``; and their address."""
+
     def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
         """(address, owner) of memory for use on ``stream``, safe to let go of as soon as its work is on the stream."""
 
@@ -86,6 +89,11 @@ class CupyArrays:
     def empty_like(self, array: Any, name: str) -> Any:
         """CuPy keeps the memory order of dense arrays."""
         return self._cupy.empty_like(array)
+
+    def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
+        """The elements of one array."""
+        whole = self._cupy.empty(count, np.float64)
+        return tuple(whole[index] for index in range(count)), whole.data.ptr
 
     def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
         """From the pool of the current stream."""
@@ -115,6 +123,13 @@ class NumbaArrays:
         strides = dense_strides(shape, tuple(array.strides), array.dtype.itemsize)
         return toolkit.cuda.device_array(shape, array.dtype, strides=strides, stream=array.stream)
 
+    def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
+        """Views of the memory of one, whose elements would be numbers on the host, bound to the stream of ``array``."""
+        whole = toolkit.cuda.device_array(count, np.float64, stream=array.stream)
+        views = (whole.gpu_data.view(8 * index, 8 * index + 8) for index in range(count))
+        numbers = tuple(type(whole)((), (), np.float64, array.stream, view) for view in views)
+        return numbers, whole.device_ctypes_pointer.value
+
     def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
         """Numba would give memory back at once, whatever still runs."""
         return driver.allocate(nbytes, device, stream)
@@ -130,6 +145,14 @@ class SimulatedArrays(NumbaArrays):
         device = 0 if pointer else -1
         stream = 0 if array.stream == 0 else id(array.stream)
         return View(Layout(held.shape, held.strides, held.dtype, device, stream), pointer, held.flags.writeable)
+
+    def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
+        """Views of a NumPy array."""
+        whole = np.empty(count)
+        make = type(array)
+        return tuple(
+            make(whole[index : index + 1].reshape(()), array.stream) for index in range(count)
+        ), whole.ctypes.data
 
 
 class ForeignArrays:
@@ -165,6 +188,10 @@ class ForeignArrays:
             "array on the same device, or pass cupy.asarray(x)"
         )
         raise TypeError(msg)
+
+    def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
+        """Refused before it is asked."""
+        raise AssertionError
 
     def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
         """From the driver, in the order of the stream."""

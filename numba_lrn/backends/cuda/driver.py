@@ -77,6 +77,14 @@ def allocate(nbytes: int, ordinal: int, stream: Any) -> tuple[int, Any]:
     return int(buffer.handle), buffer
 
 
+def fill_with_zeros(pointer: int, nbytes: int, stream: Any) -> None:
+    """Clear memory in the order of the stream."""
+    (error,) = driver.cuMemsetD8Async(pointer, 0, nbytes, stream.handle)
+    if error:
+        msg = f"the CUDA driver could not clear {nbytes} bytes ({error.name})"
+        raise RuntimeError(msg)
+
+
 @functools.lru_cache(maxsize=64)
 def _memory(ordinal: int) -> Any:
     return core.DeviceMemoryResource(ordinal)

@@ -1,21 +1,22 @@
 """The kernels: ``build(variant)`` is what the simulator runs, ``cubin(variant, cc)`` machine code for a card.
 
-A kernel is one form of the window (walk.py, last.py, box.py, prefix.py) with the ends of one stage of
-algorithm/recipes.py, or of both stages of a recipe. The form loads elements into registers; the ends see these as
-their arrays and are the same functions that the CPU runs.
+A kernel is one form of the window (forms/) with the ends of the stages of one phase of a recipe, or of both phases
+(phases.py). The form loads elements into local arrays; the ends see these as their arrays and are the same functions
+that the CPU runs.
 """
 
 import functools
 import types as python_types
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes, window
+from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.algorithm.recipes import Arrays
-from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, walk
+from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, stages, walk
+from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
     compile_ptx,
@@ -30,40 +31,33 @@ REALS = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "flo
 # How the kernels see a dtype: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": "uint16", "bfloat16": "int16", "float32": "float32", "float64": "float64"}
 PACKS = (8, 0)  # from this compute capability on, one instruction rounds two float32 to two halves
-# form: its module and its body.
-FORMS: dict[str, tuple[python_types.ModuleType, Callable]] = {
-    "walk": (walk, walk.walk),
-    "walk_twice": (walk, walk.walk_twice),
-    "last": (last, last.last),
-    "last_twice": (last, last.last_twice),
-    "prefix": (prefix, prefix.prefix),
-    "prefix_scratch": (prefix, prefix.prefix),
-    "box_contiguous": (box, box.box),
-    "box_strided": (box, box.box),
+# form: its module, its body and how many integers it takes.
+FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
+    "walk": (walk, walk.walk, 4),
+    "last": (last, last.last, 4),
+    "prefix": (prefix, prefix.prefix, 6),
+    "prefix_scratch": (prefix, prefix.prefix, 6),
+    "box_contiguous": (box, box.box, 6),
+    "box_strided": (box, box.box, 6),
 }
 # Power functions that are right where d is Inf or NaN; the others are asked where d is finite only.
 RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")
 
 
-class Buffers(NamedTuple):
-    """What a recipe keeps from one stage to the next."""
-
-    residual: Any
-    kept: Any
+PARTS = 6  # numbers that a block leaves of what is summed over all elements: three sums, and what each was rounded by
 
 
 class Variant(NamedTuple):
     """What a kernel is specialised on: hashable, and enough to build it in another process."""
 
     form: str  # a key of FORMS
-    stages: tuple[tuple[str, str], ...]  # (term, end) of each stage: names in algorithm/recipes.py
-    source: str  # what the first stage sums: "array" (x and g) or "plane" (numbers between two launches)
+    phases: tuple[Phase, ...]  # one, or both of a recipe
     power: str  # a function of algorithm/power.py or algorithm/approximate.py
     dtype: str
     lanes: int  # elements a thread in each row
     adjacent: bool  # whether they are neighbours, in aligned memory
     steps: int  # rows loaded at a time
-    before: int  # the window of the first stage, where it is compiled in
+    before: int  # the window of the first phase, where it is compiled in
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
 
@@ -73,29 +67,64 @@ class Variant(NamedTuple):
         return REALS[self.dtype]
 
     @property
-    def whole(self) -> bool:
-        """Whether it is a whole operation, from the caller's arrays to the caller's array."""
-        return (
-            self.source == "array"
-            and END[self.stages[-1][1]].target == "array"
-            and self.form.startswith(("walk", "last"))
-        )
+    def twice(self) -> bool:
+        """Whether it runs two phases."""
+        return len(self.phases) > 1
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it also sums something over all elements."""
+        return any(phase.reduces for phase in self.phases)
+
+    @property
+    def windows(self) -> int:
+        """How many windows it sums at the same time, at most."""
+        return max(sum(bool(term) for term, _ in phase.stages) for phase in self.phases)
+
+    @property
+    def chains(self) -> int:
+        """Partial sums of a window: with two for each lane, fewer roundings of large sums, and a shorter wait."""
+        direct = self.form in ("walk", "last") and self.before + self.after + 1 >= 5
+        return 2 * self.lanes if direct else self.lanes
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The arrays that it reads from memory."""
+        made = {name for phase in self.phases[:-1] for name in phase.written}
+        names = [name for phase in self.phases for name in (*phase.summed, *phase.read)]
+        return tuple(dict.fromkeys(name for name in names if name not in made))
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The arrays of which its ends read or write an element."""
+        names = [name for phase in self.phases for name in (*phase.read, *phase.written)]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All arrays that it sums, reads or writes."""
+        return tuple(dict.fromkeys((*self.loaded, *self.own)))
+
+    def stored(self, phase: Phase) -> tuple[str, ...]:
+        """What it writes to memory of what a phase leaves: not what its own second phase takes."""
+        return tuple(name for name in phase.stored if name in CALLERS or not self.twice)
+
+    @property
+    def pointers(self) -> tuple[str, ...]:
+        """Its arguments that are pointers, by the names of the arrays; what it sums over all elements comes last."""
+        stored = [name for phase in self.phases for name in self.stored(phase)]
+        scratch = ["scratch"] if self.form == "prefix_scratch" else []
+        return tuple(dict.fromkeys((*self.loaded, *stored, *scratch, *(["partials"] if self.reduces else []))))
+
+    @staticmethod
+    def tuple_of(names: tuple[str, ...]) -> Any:
+        """The type of a tuple of local arrays of these names, by which terms and ends find them."""
+        return _tuple_of(names)
 
 
-class End(NamedTuple):
-    """What the end of a stage touches, beside the window sum: in algorithm/recipes.py and algorithm/window.py."""
-
-    reads: tuple[str, ...]  # of "x", "g" and "kept"
-    target: str  # "array": the caller's, "plane": numbers of the computing type
-    keeps: bool = False
-
-
-END = {
-    "emit_normalized": End(("x",), "array"),
-    "keep_residual": End(("x", "g"), "plane", keeps=True),
-    "emit_gradient": End(("x", "kept"), "array"),
-    "emit_plane": End((), "plane"),
-}
+@functools.cache
+def _tuple_of(names: tuple[str, ...]) -> Any:
+    return namedtuple("Values", names)  # noqa: PYI024  the names are known only now
 
 
 def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
@@ -148,24 +177,32 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     half = variant.dtype in ("float16", "bfloat16")
     namespace["denominator"] = namespace["denominator_rounded" if half else "denominator_at_extremes"]
     namespace["store_result"] = namespace["store"]
-    ends = bind((recipes,), device_function, namespace, tag)
-    for end in (window.plane_term, window.emit_plane):
+    ends = bind((recipes,), device_function, {**namespace, "logarithm": namespace[_logarithm(variant)]}, tag)
+    for end in PASSES:
         ends[end.__name__] = device_function(rebind(end, ends, f"{end.__name__}__{tag}"))
     return ends
+
+
+def _logarithm(variant: Variant) -> str:
+    """The ln that is right for every d that its power function is for."""
+    if variant.real == "float64":
+        return "logarithm_platform"
+    return "logarithm_at_extremes" if variant.power.endswith(("refined", "rough")) else "logarithm_guarded"
 
 
 def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> Callable:
     """The kernel as a plain function, to be compiled for ``signature(variant)``."""
     namespace = _mathematics(variant, compute_capability >= PACKS)
     lanes, n = variant.lanes, variant.before + variant.after + 1
-    end = END[variant.stages[-1][1]]
+    module, body, integers = FORMS[variant.form]
     namespace.update(
         cuda=cuda,
         np=np,
         real_type=getattr(types, variant.real),
-        Arrays=Arrays,
-        Buffers=Buffers,
         Parameters=formulas.Parameters,
+        POINTERS=len(variant.pointers),
+        SCALARS=len(variant.pointers) + integers,
+        PARTIALS=len(variant.pointers) - 1,
         LANES=lanes,
         STEPS=variant.steps,
         BEFORE=variant.before,
@@ -173,34 +210,67 @@ def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> 
         N=n,
         RING=n * lanes,
         BATCH=variant.steps * lanes,
-        # In two chains: fewer roundings of large sums, and a shorter wait for each.
-        CHAINS=lanes if n < 5 else 2 * lanes,
+        WINDOWS=variant.windows,
+        CHAINS=variant.chains,
+        TOTALS=variant.chains * variant.windows,
         BASES=1 if variant.adjacent else lanes,
-        # The rings of walk.py and the vectors of last.py hold x already, where it is what they sum.
-        READS_X="x" in end.reads and (variant.source != "array" or not variant.form.startswith(("walk", "last"))),
-        READS_G="g" in end.reads,
-        READS_KEPT="kept" in end.reads,
-        WRITES_KEPT=end.keeps,
-        add_term=namespace[variant.stages[0][0]],
-        emit=namespace[variant.stages[0][1]],
-        add_second=namespace[variant.stages[-1][0]],
-        emit_second=namespace[variant.stages[-1][1]],
+        SUMS=variant.reduces,
+        SUM_SPACE=PARTS * last.BLOCK,
+        **module.constants(variant),
     )
     way = "adjacent" if variant.adjacent else "spread"
-    for name in ("place", "load", "store"):
+    for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
-        namespace[name if name == "place" else f"{name}_row"] = device_function(accessor)
-    module, body = FORMS[variant.form]
-    namespace.update(module.constants(variant))
-    for helper in module.HELPERS:
-        namespace[helper] = device_function(rebind(getattr(module, helper), namespace, helper))
-    namespace["run"] = device_function(rebind(body, namespace, variant.form))
-    return rebind(entry.whole if variant.whole else entry.stage, namespace, name_of(variant))
+        namespace[f"{name}_row" if name in ("load", "store") else name] = device_function(accessor)
+    for common in (stages.clear, stages.add_shares, stages.combine):
+        namespace[common.__name__] = device_function(rebind(common, namespace, common.__name__))
+    for name, copies in module.helpers(variant).items():
+        namespace[name] = _one_after_another(name, copies, namespace)
+    run = device_function(rebind(body, namespace, variant.form))
+    for size in reversed(module.local_sizes(variant)):
+        scope = _within(namespace, SIZE=size, following=run)
+        run = device_function(rebind(entry.with_local_array, scope, "with_local_array"))
+    namespace["run"] = run
+    return rebind(entry.entry_with_sums if variant.reduces else entry.entry, namespace, name_of(variant))
+
+
+def _one_after_another(name: str, copies: list[tuple[Callable, dict[str, Any]]], namespace: dict[str, Any]) -> Any:
+    """One function that runs copies of functions in turn, each with constants of its own.
+
+    Constants that are the names of terms and ends stand for these.
+    """
+    found = []
+    for function, constants in copies:
+        own = {key: namespace[value] if isinstance(value, str) else value for key, value in constants.items()}
+        found.append(device_function(rebind(function, _within(namespace, **own), name)))
+    following = found.pop() if found else device_function(_nothing)
+    for this in reversed(found):
+        following = device_function(rebind(_both, {"this": this, "following": following}, name))
+    return following
+
+
+def _within(namespace: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """A namespace with more names."""
+    if is_simulator():
+        from numba_lrn.backends.cuda import simulation
+
+        own["cuda"] = simulation.Cuda(namespace)  # type: ignore[no-untyped-call]
+    return {**namespace, **own}
+
+
+def _nothing(*arguments: Any) -> None:
+    """What is done for no array."""
+
+
+def _both(*arguments: Any) -> None:
+    """What is done for one array, then for the others."""
+    this(*arguments)  # type: ignore[name-defined]  # noqa: F821  bound above
+    following(*arguments)  # type: ignore[name-defined]  # noqa: F821  bound above
 
 
 def name_of(variant: Variant) -> str:
     """A name for the machine code."""
-    ends = "_".join(end for _, end in variant.stages)
+    ends = "_".join(end for phase in variant.phases for _, end in phase.stages)
     way = "adjacent" if variant.adjacent else "spread"
     window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
     return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}"
@@ -213,15 +283,13 @@ def build(variant: Variant) -> Any:
 
 
 def signature(variant: Variant) -> tuple[Any, ...]:
-    """The Numba types of its arguments: pointers first, then integers, then the fields of Parameters."""
+    """The Numba type of its arguments, all in one tuple: pointers, integers, then the fields of Parameters."""
     array = types.CPointer(getattr(types, CARRIERS[variant.dtype]))
     plane = types.CPointer(getattr(types, variant.real))
+    pointers = [array if name in CALLERS else plane for name in variant.pointers]
+    integers = (types.int64,) * FORMS[variant.form][2]
     scalars = (getattr(types, variant.real),) * len(formulas.Parameters._fields)
-    if variant.whole:
-        return (array,) * 3 + (types.int64,) * 4 + scalars
-    source = array if variant.source == "array" else plane
-    out = array if END[variant.stages[-1][1]].target == "array" else plane
-    return (source, array, array, out, plane, plane) + (types.int64,) * 6 + scalars
+    return (types.Tuple((*pointers, *integers, *scalars)),)
 
 
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:

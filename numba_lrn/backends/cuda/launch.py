@@ -11,16 +11,18 @@ import itertools
 import operator
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numba_lrn.algorithm.geometry import canonical, dense_order
-from numba_lrn.backends.cuda import copies, kernels, toolkit
+from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.backends.cuda import copies, kernels, sums, toolkit
 from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
 from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap, same_order
 from numba_lrn.backends.cuda.plan import Device, Plan, make_plan
+from numba_lrn.backends.selector import full_name
 from numba_lrn.operator import LocalResponseNorm, check_device, check_dtype, check_kind, check_like, check_writeable
 
 VECTOR_BYTES = 16  # to a multiple of which addresses must be aligned for the widest accesses
@@ -51,28 +53,41 @@ def backward(op: LocalResponseNorm, grad_output: Any, x: Any, out: Any = None) -
 
 
 def jvp(op: LocalResponseNorm, x: Any, tangent: Any, out: Any = None) -> Any:
-    """Not on a CUDA device."""
-    _refuse("jvp")
+    """The tangent of y of ``op`` for arrays on a CUDA device."""
+    return _run(op, "jvp", x, tangent, out)
 
 
-def backward_parameters(op: LocalResponseNorm, grad_output: Any, x: Any) -> Any:
-    """Not on a CUDA device."""
-    _refuse("backward_parameters")
+def backward_parameters(op: LocalResponseNorm, grad_output: Any, x: Any, into: Any = None) -> tuple[Any, Any, Any]:
+    """The gradients of scale, β and k of ``op``: arrays of no dimensions, or the three elements of ``into``."""
+    _, gradients = _derive(op, "backward_parameters", x, (grad_output,), (into,))
+    return gradients
 
 
-def backward_all(op: LocalResponseNorm, grad_output: Any, x: Any) -> Any:
-    """Not on a CUDA device."""
-    _refuse("backward_all")
+def backward_all(
+    op: LocalResponseNorm, grad_output: Any, x: Any, into: tuple[Any, Any] = (None, None)
+) -> tuple[Any, Any, Any, Any]:
+    """dx and the gradients of scale, β and k of ``op``; ``into`` are an array for dx and one of three elements."""
+    (dx,), gradients = _derive(op, "backward_all", x, (grad_output,), into)
+    return dx, *gradients
 
 
-def double_backward(op: LocalResponseNorm, grad_output: Any, x: Any, cotangent: Any) -> Any:
-    """Not on a CUDA device."""
-    _refuse("double_backward")
+def double_backward(
+    op: LocalResponseNorm, grad_output: Any, x: Any, cotangent: Any, into: tuple[Any, Any] = (None, None)
+) -> tuple[Any, Any]:
+    """The gradients of ⟨cotangent, dx⟩ with respect to grad_output and x, in new arrays or in those of ``into``."""
+    (for_grad, for_x), _ = _derive(op, "double_backward", x, (grad_output, cotangent), into)
+    return for_grad, for_x
 
 
-def _refuse(method: str) -> NoReturn:
-    msg = f"{method} has no CUDA kernel; copy the arrays to the host and call it there"
-    raise NotImplementedError(msg)
+# What the inputs of a recipe beside x are called where they are refused.
+INPUTS = {
+    "forward": (),
+    "backward": ("grad_output",),
+    "jvp": ("tangent",),
+    "backward_parameters": ("grad_output",),
+    "backward_all": ("grad_output",),
+    "double_backward": ("grad_output", "cotangent"),
+}
 
 
 def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
@@ -80,13 +95,13 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     kind = kind_of(x)
     source = kind.view(x, "x")
     layout = source.layout
-    gradient = source if g is x else _beside(layout, g, "grad_output")
+    gradient = source if g is x else _beside(layout, g, INPUTS[recipe][0])
     target = _beside(layout, out, "out") if out is not None else source if kind.makes_results else None
     if gradient is None or target is None or layout.device != driver.current_device():
         return _prepare(op, recipe, x, g, out)
     low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
     route = _route(op, recipe, layout, low_bits)
-    if route is None or (out is not None and not _may_write(target, source, gradient, route)):
+    if route is None or (out is not None and not _may_write(target, (source, gradient), route)):
         return _prepare(op, recipe, x, g, out)
     handle = kind.current_stream(layout.device) if layout.stream is None else layout.stream
     stream = driver.stream(layout.device, handle)
@@ -106,12 +121,13 @@ def _beside(layout: Layout, array: Any, name: str) -> View | None:
     return view if view.layout == layout and (view.writeable or name != "out") else None
 
 
-def _may_write(target: View, source: View, gradient: View, route: Route) -> bool:
+def _may_write(target: View, inputs: Sequence[View], route: Route) -> bool:
     """Whether dense arrays of one size are apart from the target, or it is one of them and that is provided for."""
-    distance = abs(target.pointer - source.pointer)
-    if distance < route.nbytes and (distance or not route.in_place):
-        return False
-    return gradient is source or _may_write(target, gradient, gradient, route)
+    for view in inputs:
+        distance = abs(target.pointer - view.pointer)
+        if distance < route.nbytes and (distance or not route.in_place):
+            return False
+    return True
 
 
 @functools.lru_cache(maxsize=1024)
@@ -126,8 +142,8 @@ def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) ->
     dtype, elements = layout.dtype, layout.size
     carrier = CARRIERS.get(dtype.name, dtype)
     real = np.dtype(np.float64 if dtype == np.float64 else np.float32)
-    names = ["x", "g", "out"]
-    memory = [(carrier, elements)] * 3
+    names = list(RECIPES[recipe].names)
+    memory = [(np.dtype(np.float64), sums.RESULTS) if name == "sums" else (carrier, elements) for name in names]
     offsets, workspace = [], 0
     for number, nbytes in enumerate(plan.temporaries):
         names.append(f"temporary {number}")
@@ -138,8 +154,18 @@ def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) ->
     for launch in plan.launches:
         places = tuple(names.index(name) for name in launch.operands)
         run = driver.prepare(kernels, launch, tuple(memory[place] for place in places), layout.device)
-        steps.append((run, operator.itemgetter(*places)))
+        steps.append((run, _taker(places)))
+    if plan.partials:
+        places = names.index(plan.partials), names.index("sums")
+        last = sums.launch_for(real.name, plan.blocks, op.beta)
+        run = driver.prepare(sums, last, tuple(memory[place] for place in places), layout.device)
+        steps.append((run, _taker(places)))
     return Route(elements * dtype.itemsize, tuple(steps), workspace, tuple(offsets), plan.in_place)
+
+
+def _taker(places: tuple[int, ...]) -> Callable:
+    """What takes those at the places, as a tuple."""
+    return operator.itemgetter(*places) if len(places) > 1 else lambda pointers: (pointers[places[0]],)
 
 
 def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> Plan | None:
@@ -147,7 +173,8 @@ def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> 
     check_dtype(dtype, "x")
     windows = op.windows(len(shape))
     order = dense_order(shape, strides, dtype.itemsize)
-    if order is None or 0 in shape or op.beta == 0.0 or low_bits % dtype.itemsize:
+    copies_alone = op.beta == 0.0 and recipe != "backward_parameters"
+    if order is None or 0 in shape or copies_alone or low_bits % dtype.itemsize:
         return None
     card = driver.device(device)
     plan = make_plan(
@@ -187,7 +214,7 @@ def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
 
 
 def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) -> None:
-    """Put the launches of a route on a stream; ``pointers`` are x, grad_output and out."""
+    """Put the launches of a route on a stream; ``pointers`` are those of the recipe's arrays, in their order."""
     if route.workspace:
         # The owner goes at the end, when all that uses the memory is on the stream.
         start, _owner = kind.allocate(route.workspace, device, stream)
@@ -197,37 +224,65 @@ def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) 
 
 
 def _prepare(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
-    """Checks all; copies what is not dense or not in the order of ``x``; uses temporaries where memory overlaps."""
+    """What ``_run`` does not: see ``_derive``."""
+    (result,), _ = _derive(op, recipe, x, (g,) if INPUTS[recipe] else (), (out,))
+    return result
+
+
+def _derive(
+    op: LocalResponseNorm, recipe: str, x: Any, others: tuple[Any, ...], into: tuple[Any, ...]
+) -> tuple[list[Any], tuple[Any, ...]]:
+    """The results of any recipe, and the gradients of the parameters where it has them.
+
+    Checks all; copies what is not dense or not in the order of ``x``; uses temporaries where memory overlaps. ``into``
+    are arrays for the results, or None for new ones; last that of the three gradients.
+    """
     kind = kind_of(x)
     source = kind.view(x, "x")
     layout = source.layout
     check_dtype(layout.dtype, "x")
     op.windows(len(layout.shape))
-    gradient = source if g is x else _checked(g, "grad_output", x, layout)
-    target = None
-    if out is not None:
-        target = _checked(out, "out", x, layout)
-        check_writeable(target.writeable and not is_broadcast(target.layout))
-    if layout.size == 0:
-        return kind.empty_like(x, "x") if out is None else out
-    here = driver.current_device() == layout.device
+    inputs = [source]
+    for name, other in zip(INPUTS[recipe], others, strict=True):
+        inputs.append(_checked(other, name, x, layout))
+    outs = list(into[:-1] if RECIPES[recipe].sums else into)
+    for out in outs:
+        if out is not None:
+            target = _checked(out, "out", x, layout)
+            check_writeable(target.writeable and not is_broadcast(target.layout))
+    if any(array is None for array in into) and not kind.makes_results and recipe not in ("forward", "backward", "jvp"):
+        msg = f"x is of type {full_name(type(x))}; results of that type cannot be made here: pass cupy.asarray(x)"
+        raise TypeError(msg)
+    here = layout.size == 0 or driver.current_device() == layout.device
     with contextlib.nullcontext() if here else driver.on_device(layout.device):
-        if target is None:
-            out = kind.empty_like(x, "x")
-            target = kind.view(out, "out")
+        outs = [kind.empty_like(x, "x") if out is None else out for out in outs]
+        targets = [kind_of(out).view(out, "out") for out in outs]
+        gradients: tuple[Any, ...] = ()
+        pointers: tuple[int, ...] = ()
+        if RECIPES[recipe].sums:
+            gradients, pointer = kind.numbers(sums.RESULTS, x) if into[-1] is None else _numbers(into[-1])
+            pointers = (pointer,)
+        if layout.size == 0 and not gradients:
+            return outs, ()
+        device = layout.device if layout.device >= 0 else driver.current_device() or 0
         handle = _stream_of(kind, layout)
-        call = _Call(kind, layout.device, driver.stream(layout.device, handle))
-        others = []
-        for array, view in ((g, gradient), (out, target)):
-            other = _stream_of(kind_of(array), view.layout)
-            if other != handle:
-                others.append(driver.stream(layout.device, other))
-        for other in others:
-            driver.wait(call.stream, other)
-        call.run(op, recipe, source, gradient, target)
-        for other in others:
-            driver.wait(other, call.stream)
-    return out
+        call = _Call(kind, device, driver.stream(device, handle))
+        waiting = []
+        for array, view in zip((*others, *outs), (*inputs[1:], *targets), strict=True):
+            stream = _stream_of(kind_of(array), view.layout)
+            if stream != handle:
+                waiting.append(driver.stream(device, stream))
+        for stream in waiting:
+            driver.wait(call.stream, stream)
+        call.run(op, recipe, inputs, targets, pointers)
+        for stream in waiting:
+            driver.wait(stream, call.stream)
+    return outs, gradients
+
+
+def _numbers(array: Any) -> tuple[tuple[Any, ...], int]:
+    """The elements of an array for the gradients of the parameters, which its library indexes, and its address."""
+    return (array,), kind_of(array).view(array, "into").pointer
 
 
 def _stream_of(kind: Kind, layout: Layout) -> int:
@@ -243,6 +298,10 @@ def _checked(array: Any, name: str, x: Any, layout: Layout) -> View:
     return view
 
 
+# The input that the first result is where β = 0: y is x.
+IDENTITY = {"forward": 0, "backward": 1, "jvp": 1, "backward_all": 1, "double_backward": 2}
+
+
 class _Call:
     """One operation on a stream, with the temporaries that it needs."""
 
@@ -250,33 +309,58 @@ class _Call:
         self.kind, self.device, self.stream = kind, device, stream
         self.owners: list[Any] = []  # kept until all is on the stream
 
-    def run(self, op: LocalResponseNorm, recipe: str, source: View, gradient: View, target: View) -> None:
-        """Compute into ``target``, whatever its strides and whatever it overlaps."""
-        if op.beta == 0.0:
-            self._copy_over(target, source if recipe == "forward" else gradient)
-            return
-        shape, strides, dtype, _, _ = source.layout
+    def run(
+        self,
+        op: LocalResponseNorm,
+        recipe: str,
+        inputs: Sequence[View],
+        targets: Sequence[View],
+        sums_at: tuple[int, ...],
+    ) -> None:
+        """Compute into ``targets``, whatever their strides and whatever they overlap."""
+        shape, strides, dtype, _, _ = inputs[0].layout
         strides = dense_strides(shape, strides, dtype.itemsize)
-        forward = gradient is source
-        source = self._in_order(source, strides)
-        gradient = source if forward else self._in_order(gradient, strides)
-        if lies(target, strides):
-            route = self._route(op, recipe, source, gradient, target)
-            if _may_write(target, source, gradient, route):
-                self._start(route, source, gradient, target)
+        if inputs[0].layout.size == 0:
+            self._no_sums(op, dtype, *sums_at)
+            return
+        if op.beta == 0.0 and targets:
+            self._copy_over(targets[0], inputs[IDENTITY[recipe]])
+            for target in targets[1:]:
+                self._fill_with_zeros(target, strides)
+            if not sums_at:
                 return
-        result = self._temporary(source, strides)
-        self._start(self._route(op, recipe, source, gradient, result), source, gradient, result)
-        self._copy(target, result)
+            recipe, targets = "backward_parameters", ()
+        inputs = [self._in_order(view, strides) for view in inputs]
+        results = [view if lies(view, strides) else self._temporary(view, strides) for view in targets]
+        route = self._route(op, recipe, (*inputs, *results))
+        if not all(_may_write(result, inputs, route) for result in results):
+            results = [self._temporary(view, strides) for view in targets]
+            route = self._route(op, recipe, (*inputs, *results))
+        arrays = [view.pointer for view in (*inputs, *results)]
+        if recipe == "forward":
+            arrays.insert(1, inputs[0].pointer)  # its kernels read no second array
+        _launch(route, self.kind, self.device, self.stream, *arrays, *sums_at)
+        for target, result in zip(targets, results, strict=True):
+            if target is not result:
+                self._copy(target, result)
 
-    def _route(self, op: LocalResponseNorm, recipe: str, source: View, gradient: View, target: View) -> Route:
-        low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
-        route = _route(op, recipe, source.layout, low_bits)
+    def _route(self, op: LocalResponseNorm, recipe: str, views: Sequence[View]) -> Route:
+        low_bits = functools.reduce(operator.or_, (view.pointer for view in views)) % VECTOR_BYTES
+        route = _route(op, recipe, views[0].layout, low_bits)
         assert route is not None, "dense arrays always have a route"
         return route
 
-    def _start(self, route: Route, source: View, gradient: View, target: View) -> None:
-        _launch(route, self.kind, self.device, self.stream, source.pointer, gradient.pointer, target.pointer)
+    def _no_sums(self, op: LocalResponseNorm, dtype: np.dtype, pointer: int) -> None:
+        """The sums of nothing."""
+        memory = ((np.dtype(np.float64), sums.RESULTS),) * 2
+        run = driver.prepare(sums, sums.launch_for("float64", 0, op.beta), memory, self.device)
+        run(self.stream, pointer, pointer)
+
+    def _fill_with_zeros(self, target: View, strides: tuple[int, ...]) -> None:
+        result = target if lies(target, strides) else self._temporary(target, strides)
+        driver.fill_with_zeros(result.pointer, target.layout.size * target.layout.dtype.itemsize, self.stream)
+        if result is not target:
+            self._copy(target, result)
 
     def _in_order(self, view: View, strides: tuple[int, ...]) -> View:
         """The array, or its copy, dense with these strides."""

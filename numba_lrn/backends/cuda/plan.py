@@ -8,8 +8,9 @@ How the launch side uses it::
         # grid, block and shared_bytes as they are; the arguments are one pointer for each name in
         # launch.operands, in that order, then launch.scalars as they are (their NumPy types are the kernel's).
 
-Names of operands: "x", "g" (grad_output; "x" stands in where an operation has none), "out", and "temporary 0",
-"temporary 1", …, whose sizes in bytes are ``plan.temporaries``; each must start on a multiple of 256 bytes.
+Names of operands: those of the recipe's arrays, and "temporary 0", "temporary 1", …, whose sizes in bytes are
+``plan.temporaries``; each must start on a multiple of 256 bytes. Where a recipe sums something over all elements,
+sums.py adds up what the blocks of a launch leave in ``plan.partials``.
 
 The kernels' choice follows from the geometry and the alignment, that of the grid and the chunks also from the
 batch and the card. No choice changes the order in which a window is added up.
@@ -22,16 +23,17 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
-from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda.forms import last
-from numba_lrn.backends.cuda.kernels import END, REALS, Variant
+from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
+from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16
 DIRECT = 16  # windows up to this many elements are added term by term, from registers or L1
-# Elements of the rows that a thread keeps in registers, (forward, both stages of backward): more lanes would take
-# more than about 130 registers. docs/cuda.md has the figures.
-RING = {"float16": (64, 20), "bfloat16": (64, 20), "float32": (64, 36), "float64": (32, 18)}
+# Elements of all rings that a thread keeps in registers, (of one phase, of both): more lanes would take more than about
+# 130 registers. docs/cuda.md has the figures.
+RING = {"float16": (64, 60), "bfloat16": (64, 60), "float32": (64, 108), "float64": (32, 54)}
+SPREAD_RING = 128  # where lanes are apart
 SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
 STEPS = 2
 BOX_ROWS, BOX_ROW = 11, 9  # the largest boxes of two axes that are summed in one kernel
@@ -71,7 +73,9 @@ class Plan(NamedTuple):
 
     launches: tuple[Launch, ...]
     temporaries: tuple[int, ...]  # bytes
-    in_place: bool  # whether "out" may be "x" or "g" itself; partial overlap never is allowed
+    in_place: bool  # whether "out" may be one of the arrays that are read; partial overlap never is allowed
+    partials: str = ""  # the temporary in which a launch leaves its blocks' parts of the sums over all elements
+    blocks: int = 0  # and how many blocks it has
 
 
 def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differentiates: bool) -> str:
@@ -144,158 +148,145 @@ class _Planner:
         device: Device,
     ):
         self.axes = _windowed(dimensions)
-        self.stages = RECIPES[recipe].stages
+        self.recipe = recipe
         self.dtype = dtype
         self.aligned = aligned
         self.device = device
         self.elements = math.prod(dimension.extent for dimension in dimensions)
         self.real = np.dtype(REALS[dtype.name])
         window = math.prod(axis.n for axis in self.axes)
-        self.power = power_function(op, dtype, window, len(self.stages) > 1)
+        self.power = power_function(op, dtype, window, recipe != "forward")
         self.scalars = tuple(scalars_of(op.scale, op.beta, op.k, self.real.type))
         self.launches: list[Launch] = []
         self.temporaries: list[int] = []
+        self.operands = {name: name for name in CALLERS}  # what the arrays of a recipe are for the launches
+        self.blocks = 0
 
     def plan(self) -> Plan:
-        """One kernel for the whole operation where there is one, else one for each axis of each stage."""
+        """One kernel for the whole operation where there is one, else one for each phase, or for each axis of it."""
+        phases = phases_of(self.recipe)
         if len(self.axes) == 1 and self.axes[0].n <= DIRECT:
-            return self._whole(self.axes[0])
-        source, kept = "x", "out"
-        for stage in self.stages:
-            axes = [axis.mirrored for axis in self.axes] if stage.transposed else list(self.axes)
-            if END[stage.emit].keeps:
-                kept = self._temporary(self.elements)
-            if len(axes) == 2 and axes[0].n <= BOX_ROWS and axes[1].n <= BOX_ROW:
-                source = self._box(axes[0], axes[1], stage.add, stage.emit, source, kept)
-                continue
-            term = stage.add
-            for axis in reversed(axes[1:]):
-                source = self._pass(axis, term, "emit_plane", source, kept)
-                term = "plane_term"
-            source = self._pass(axes[0], term, stage.emit, source, kept)
-        reads_behind = self.launches[-1].variant.source == "array"
-        return Plan(tuple(self.launches), tuple(self.temporaries), in_place=not reads_behind)
+            self._launch(self.axes[0], phases)
+        elif len(self.axes) == 1 or self._is_small_box():
+            for phase in phases:
+                self._phase(phase)
+        else:
+            for phase in single_stages(self.recipe):
+                self._phase(phase)
+        last = self.launches[-1]
+        summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
+        ahead = last.variant.form == "walk" and last.grid[1] == 1
+        in_place = not summed & set(CALLERS) or (ahead and len(self.launches) == 1)
+        return Plan(
+            tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
+        )
+
+    def _is_small_box(self) -> bool:
+        return len(self.axes) == 2 and self.axes[0].n <= BOX_ROWS and self.axes[1].n <= BOX_ROW
+
+    def _phase(self, phase: Phase) -> None:
+        """One phase: a kernel, or one for each axis of its only window."""
+        axes = [axis.mirrored for axis in self.axes] if phase.transposed else list(self.axes)
+        if len(axes) > 1 and self._is_small_box():
+            self._launch(axes[0], (phase,), beside=axes[1])
+            return
+        for axis in reversed(axes[1:]):
+            (term, end), *others = phase.stages
+            self._launch(axis, (Phase(((term, "emit_sum"),), phase.transposed, ("sum",)),))
+            self.operands["plane"] = self.operands["sum"]
+            phase = phase._replace(stages=(("plane_term", end), *others))
+        self._launch(axes[0], (phase,))
 
     def _temporary(self, elements: int) -> str:
         self.temporaries.append(elements * self.real.itemsize)
         return f"temporary {len(self.temporaries) - 1}"
 
-    def _whole(self, axis: _Axis) -> Plan:
-        """All stages in one kernel."""
-        twice = len(self.stages) > 1
-        stages = tuple((stage.add, stage.emit) for stage in self.stages)
-        form = ("last" if axis.inner == 1 else "walk") + ("_twice" if twice else "")
-        lanes, adjacent = self._lanes(axis, form)
-        variant = Variant(
-            form,
-            stages,
-            "array",
-            self.power,
-            self.dtype.name,
-            lanes,
-            adjacent,
-            self._steps(form),
-            axis.before,
-            axis.after,
-        )
+    def _launch(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None = None) -> None:
+        """One kernel: its variant, its grid, and where what it writes goes."""
+        variant = self._variant(axis, phases, beside)
         grid, block, chunk = self._grid(axis, variant)
-        integers = self._integers(axis, chunk)
-        launch = Launch(variant, grid, block, 0, ("x", "g", "out"), integers + self.scalars)
-        return Plan((launch,), (), in_place=axis.inner > 1 and grid[1] == 1)
-
-    def _pass(self, axis: _Axis, term: str, end: str, source: str, kept: str) -> str:
-        """One stage along one axis; returns the name of what it makes."""
-        kind = "array" if source == "x" else "plane"
-        target = "out" if END[end].target == "array" else self._temporary(self.elements)
-        form = "prefix" if axis.n > DIRECT else "last" if axis.inner == 1 else "walk"
-        power = self.power if end in ("emit_normalized", "keep_residual") else ""
-        lanes, adjacent = self._lanes(axis, form)
-        before, after = (0, 0) if form == "prefix" else (axis.before, axis.after)
-        variant = Variant(
-            form, ((term, end),), kind, power, self.dtype.name, lanes, adjacent, self._steps(form), before, after
-        )
-        grid, block, chunk = self._grid(axis, variant)
-        shared, scratch = 0, target
-        if form == "prefix":
-            sums = -(-axis.n // variant.steps) * lanes * self.real.itemsize
-            width = min(block[0], max(SMALL_BLOCK, SHARED_BYTES // sums // SMALL_BLOCK * SMALL_BLOCK))
+        shared = 0
+        rest: tuple[int, ...] = ()
+        if beside is not None:
+            rest = (beside.length, beside.inner)
+        elif variant.form == "prefix":
+            rest = (axis.before, axis.after)
+            sums = -(-axis.n // variant.steps) * variant.lanes * variant.windows * self.real.itemsize
+            limit = SHARED_BYTES - (PARTS * last.BLOCK * self.real.itemsize if variant.reduces else 0)
+            width = min(block[0], max(SMALL_BLOCK, limit // sums // SMALL_BLOCK * SMALL_BLOCK))
             grid, block, chunk = self._grid(axis, variant, width)
             shared = sums * width
-            if shared > SHARED_BYTES:
+            if shared > limit:
                 shared = 0
                 variant = variant._replace(form="prefix_scratch")
                 threads = grid[0] * grid[1] * block[0]
-                scratch = self._temporary(sums // self.real.itemsize * threads)
-        integers = (*self._integers(axis, chunk), np.int64(axis.before), np.int64(axis.after))
-        operands: tuple[str, ...] = (source, "x", "g", target, kept if kept != "out" else target, scratch)
-        if variant.whole:
-            integers, operands = integers[:4], ("x", "g", "out")
+                self.operands["scratch"] = self._temporary(sums // self.real.itemsize * threads)
+        for name in (name for phase in variant.phases for name in variant.stored(phase)):
+            if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
+                self.operands[name] = self._temporary(self.elements)
+        if variant.reduces:
+            self.blocks = grid[0] * grid[1]
+            self.operands["partials"] = self._temporary(PARTS * self.blocks)
+        operands = tuple(self.operands[name] for name in variant.pointers)
+        integers = (*self._integers(axis, chunk), *(np.int64(number) for number in rest))
+        assert len(integers) == FORMS[variant.form][2]
         self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
-        return target
 
-    def _box(self, axis: _Axis, beside: _Axis, term: str, end: str, source: str, kept: str) -> str:
-        """One stage over two axes; returns the name of what it makes."""
-        contiguous = beside.inner == 1
-        lanes = VECTOR_BYTES // self.dtype.itemsize if self.aligned else 1
-        while lanes > 1 and ((beside.length if contiguous else beside.inner) % lanes or lanes * axis.n > BOX_RING):
-            lanes //= 2
-        variant = Variant(
-            "box_contiguous" if contiguous else "box_strided",
-            ((term, end),),
-            "array" if source == "x" else "plane",
-            self.power if END[end].reads != ("x", "kept") else "",
-            self.dtype.name,
-            lanes,
-            True,
-            STEPS if lanes <= 4 else 1,
-            axis.before,
-            axis.after,
-            (beside.before, beside.after),
-        )
-        target = "out" if END[end].target == "array" else self._temporary(self.elements)
-        grid, block, chunk = self._grid(axis, variant)
-        integers = (*self._integers(axis, chunk), np.int64(beside.length), np.int64(beside.inner))
-        operands = (source, "x", "g", target, kept if kept != "out" else target, target)
-        self.launches.append(Launch(variant, grid, block, 0, operands, integers + self.scalars))
-        return target
+    def _variant(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None) -> Variant:
+        """Which form, with how many lanes and rows at a time."""
+        power = self.power if any(phase.powers for phase in phases) else ""
+        if beside is not None:
+            contiguous = beside.inner == 1
+            form = "box_contiguous" if contiguous else "box_strided"
+            lanes, rows = VECTOR_BYTES // self.dtype.itemsize if self.aligned else 1, axis.n * _windows(phases)
+            while lanes > 1 and ((beside.length if contiguous else beside.inner) % lanes or lanes * rows > BOX_RING):
+                lanes //= 2
+            adjacent, steps, sides = True, STEPS if lanes <= 4 else 1, (beside.before, beside.after)
+        else:
+            form = "prefix" if axis.n > DIRECT else "last" if axis.inner == 1 else "walk"
+            lanes, adjacent = self._lanes(axis, form, phases)
+            steps, sides = self._steps(form, phases), (0, 0)
+        before, after = (0, 0) if form == "prefix" else (axis.before, axis.after)
+        return Variant(form, phases, power, self.dtype.name, lanes, adjacent, steps, before, after, sides)
 
     def _integers(self, axis: _Axis, chunk: int) -> tuple[Any, ...]:
         columns = self.elements if axis.inner == 1 and not chunk else axis.outer * axis.inner
         return tuple(np.int64(value) for value in (columns, axis.length, axis.inner, chunk))
 
-    def _lanes(self, axis: _Axis, form: str) -> tuple[int, bool]:
+    def _lanes(self, axis: _Axis, form: str, phases: tuple[Phase, ...]) -> tuple[int, bool]:
         """Lanes a thread, and whether they are neighbours."""
-        extent = axis.length if form.startswith("last") else axis.inner
+        extent = axis.length if form == "last" else axis.inner
         lanes = VECTOR_BYTES // self.dtype.itemsize
-        if form.startswith("walk"):
-            limit = RING[self.dtype.name][form == "walk_twice"]
-            while lanes > 1 and lanes * axis.n > limit:
+        rows = axis.n * _rings(phases)
+        if form == "walk":
+            while lanes > 1 and lanes * rows > RING[self.dtype.name][len(phases) - 1]:
                 lanes //= 2
         elif form == "prefix":
-            lanes = min(lanes, 4)
+            lanes = min(lanes, max(4 // _windows(phases), 1))
         while lanes > 1 and extent % lanes:
             lanes //= 2
-        if form.startswith("last"):
+        if form == "last":
             return (lanes if self.aligned else 1), True
         if lanes > 1 and self.aligned:
             return lanes, True
-        return (SPREAD_LANES if axis.outer * axis.inner > SPREAD_LANES * BLOCK else 1), False
+        spread = axis.outer * axis.inner > SPREAD_LANES * BLOCK and (
+            form == "prefix" or SPREAD_LANES * rows <= SPREAD_RING
+        )
+        return (SPREAD_LANES if spread else 1), False
 
-    def _steps(self, form: str) -> int:
+    def _steps(self, form: str, phases: tuple[Phase, ...]) -> int:
         """Rows that are loaded at a time."""
-        if form.startswith("last"):
+        if form == "last":
             return 1
         if form == "prefix":
             return GROUP
-        return 2 * STEPS if form == "walk" and self.dtype.itemsize == 4 else STEPS
+        return 2 * STEPS if len(phases) == 1 and _windows(phases) == 1 and self.dtype.itemsize == 4 else STEPS
 
     def _grid(
         self, axis: _Axis, variant: Variant, width: int | None = None
     ) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
         """(grid, block, rows of a chunk); a chunk of 0 rows means that ``columns`` counts elements."""
         if variant.form == "last":
-            return (-(-self.elements // (variant.lanes * last.BLOCK)), 1, 1), (last.BLOCK, 1, 1), 0
-        if variant.form == "last_twice":
             useful = last.BLOCK - last.halo(variant)  # type: ignore[no-untyped-call]
             return (-(-self.elements // (variant.lanes * useful)), 1, 1), (last.BLOCK, 1, 1), 0
         threads = -(-axis.outer * axis.inner // variant.lanes)
@@ -311,6 +302,17 @@ class _Planner:
             chunk = -(-chunk // axis.n) * axis.n
         chunks = -(-axis.length // chunk)
         return (-(-threads // width), chunks, 1), (width, 1, 1), chunk
+
+
+def _windows(phases: tuple[Phase, ...]) -> int:
+    """How many windows are summed at the same time."""
+    return max(sum(bool(term) for term, _ in phase.stages) for phase in phases)
+
+
+def _rings(phases: tuple[Phase, ...]) -> int:
+    """How many arrays a walking thread keeps the last n rows of, or nearly so."""
+    kept = phases[0].stored if len(phases) > 1 else ()
+    return len({*phases[0].summed, *(name for name in kept if name not in CALLERS)})
 
 
 def _windowed(dimensions: tuple[Dimension, ...]) -> tuple[_Axis, ...]:

@@ -1,8 +1,8 @@
 """What the compiler makes of the kernels: ``python -m numba_lrn.backends.cuda.report [compute capability]``.
 
 Prints a table, in Markdown, of registers, spills and instructions of a set of kernels, without a card or a driver.
-The instructions are those of the longest loop, or of the whole kernel where it has none, divided by the elements that
-a thread computes meanwhile; they need the disassembler (pip install nvidia-cuda-nvdisasm).
+The instructions are those of the longest loop, or of the whole kernel of the form that has none, divided by the elements
+that a thread computes meanwhile; they need the disassembler (pip install nvidia-cuda-nvdisasm).
 """
 
 import importlib.util
@@ -21,6 +21,9 @@ from numba_lrn.backends.cuda import kernels
 from numba_lrn.backends.cuda.kernels import Variant
 from numba_lrn.backends.cuda.plan import Device, make_plan
 from numba_lrn.operator import LocalResponseNorm
+
+
+RECIPES = ("forward", "backward", "jvp", "backward_parameters", "backward_all", "double_backward")
 
 
 class Problem(NamedTuple):
@@ -77,7 +80,7 @@ def measure(variant: Variant, compute_capability: tuple[int, int]) -> Row:
     """Compile, link and count."""
     linked = kernels.linked(variant, compute_capability)
     listing = disassemble(linked.code)
-    count = None if listing is None else longest_loop(listing) / (variant.lanes * variant.steps)
+    count = None if listing is None else instructions(variant, listing)
     return Row(linked.registers, linked.spilled_bytes, count)
 
 
@@ -94,8 +97,14 @@ def disassemble(code: bytes) -> str | None:
         return subprocess.run([programs[0], "-c", file.name], capture_output=True, text=True, check=True).stdout
 
 
-def longest_loop(listing: str) -> int:
-    """Instructions of the longest innermost loop; of the whole listing, without padding, where it has none."""
+def instructions(variant: Variant, listing: str) -> float:
+    """Instructions an element: of the loop over the rows, or of the whole kernel of the form that has none."""
+    total, loop = count_instructions(listing)
+    return (total if variant.form == "last" else loop) / (variant.lanes * variant.steps)
+
+
+def count_instructions(listing: str) -> tuple[int, int]:
+    """Instructions without padding: of the whole listing, and of its longest innermost loop, if it has one."""
     labels: dict[str, int] = {}
     loops: list[tuple[int, int]] = []
     count = 0
@@ -110,7 +119,7 @@ def longest_loop(listing: str) -> int:
             if target and labels.get(target[1], count) < count - 1:
                 loops.append((labels[target[1]], count))
     inner = [loop for loop in loops if not any(loop[0] <= a and b <= loop[1] for a, b in loops if (a, b) != loop)]
-    return max((b - a for a, b in inner), default=count)
+    return count, max((b - a for a, b in inner), default=count)
 
 
 def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> Iterator[tuple[str, ...]]:
@@ -118,7 +127,7 @@ def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> 
     seen: set[Variant] = set()
     device = Device(compute_capability)
     for problem in problems:
-        for recipe in ("forward", "backward"):
+        for recipe in RECIPES:
             for name in ("float32", "float16"):
                 for variant in problem.variants(recipe, np.dtype(name), device):
                     if variant not in seen:
@@ -126,11 +135,11 @@ def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> 
                         row = measure(variant, compute_capability)
                         count = "" if row.instructions is None else f"{row.instructions:.1f}"
                         way = "neighbours" if variant.adjacent else "apart"
-                        ends = ", ".join(end.replace("_", " ") for _, end in variant.stages)
+                        ends = ", ".join(end.replace("_", " ") for phase in variant.phases for _, end in phase.stages)
                         yield (
                             f"{problem.name}, {recipe}",
                             name,
-                            variant.form.replace("_", " "),
+                            variant.form.replace("_", " ") + (" twice" if variant.twice else ""),
                             ends,
                             f"{variant.lanes} {way}" if variant.lanes > 1 else "1",
                             str(row.registers),

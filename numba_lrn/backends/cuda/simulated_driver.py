@@ -58,6 +58,11 @@ def allocate(nbytes: int, ordinal: int, stream: Any) -> tuple[int, Any]:
     return -(-owner.ctypes.data // 256) * 256, owner
 
 
+def fill_with_zeros(pointer: int, nbytes: int, stream: Any) -> None:
+    """Clear memory."""
+    ctypes.memset(pointer, 0, nbytes)
+
+
 def prepare(maker: Any, launch: Any, memory: tuple, ordinal: int) -> Callable[..., None]:
     """``run(stream, *pointers)`` for a launch of the kernel ``maker.build(launch.variant)``.
 

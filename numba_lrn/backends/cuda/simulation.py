@@ -15,6 +15,16 @@ from numba_lrn.algorithm.primitives import load, store
 ieee_math = SimpleNamespace(inf=math.inf, sqrt=np.sqrt, log=np.log, pow=np.power)
 
 
+class Cuda:
+    """``cuda`` in the functions that have a namespace of their own: the simulator swaps it in that of the kernel."""
+
+    def __init__(self, namespace):
+        self._namespace = namespace
+
+    def __getattr__(self, name):
+        return getattr(self._namespace["cuda"], name)
+
+
 def make_load_lanes(lanes: int) -> Callable:
     """The twin of primitives.make_load_lanes."""
 

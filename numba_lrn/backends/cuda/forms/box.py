@@ -5,48 +5,104 @@ apart. The elements beside the thread's own are reloaded through L1, as in last.
 window. The second axis is contiguous and its width a multiple of LANES, or ``unit`` is; else LANES is 1.
 """
 
-HELPERS = ("load_beside", "sum_beside")
+from numba_lrn.backends.cuda.forms.columns import loading, storing
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+
+
+def reach(variant):
+    """Vectors beside the thread's own: CONTIGUOUS ones hold neighbours, the others are ``unit`` apart."""
+    before, after = variant.beside
+    return (-(-before // variant.lanes), -(-after // variant.lanes)) if is_contiguous(variant) else (before, after)
+
+
+def is_contiguous(variant):
+    """Whether the second axis is the last in memory."""
+    return variant.form == "box_contiguous"
+
+
+def local_sizes(variant):
+    """The vectors beside of each array that is summed, the rows of the others, and of each window its ring."""
+    (phase,) = variant.phases
+    near = (1 + sum(reach(variant))) * variant.lanes * variant.steps
+    return [near for _ in phase.summed] + [variant.steps * variant.lanes for _ in variant.own]
 
 
 def constants(variant):
-    """The vectors beside the thread's own: CONTIGUOUS ones hold neighbours, the others are ``unit`` apart."""
-    lanes = variant.lanes
+    """The vectors of a row, and where its terms lie in them."""
+    (phase,) = variant.phases
     before, after = variant.beside
-    contiguous = variant.form == "box_contiguous"
-    left, right = (-(-before // lanes), -(-after // lanes)) if contiguous else (before, after)
+    left, right = reach(variant)
     return {
-        "CONTIGUOUS": contiguous,
+        "Near": variant.tuple_of(phase.summed),
+        "Values": variant.tuple_of(variant.own),
+        "SUMMED": len(phase.summed),
+        "CONTIGUOUS": is_contiguous(variant),
         "BESIDE": before,
         "LEFT": left,
         "NEAR": left + 1 + right,
-        "SPAN": (left + 1 + right) * lanes,
-        "NEAR_BATCH": (left + 1 + right) * lanes * variant.steps,
-        "TERMS": (before + 1 + after) * lanes,
+        "SPAN": (left + 1 + right) * variant.lanes,
+        "TERMS": (before + 1 + after) * variant.lanes,
+        "RINGS": (variant.before + 1 + variant.after) * variant.lanes * variant.windows,
     }
 
 
-def load_beside(source, at, inside, place, width, unit, near, slot):
+def helpers(variant):
+    """What is done for each array and each stage."""
+    (phase,) = variant.phases
+    chains, ring = variant.chains, (variant.before + 1 + variant.after) * variant.lanes
+    return {
+        "load_all_beside": [
+            (load_beside, {"FIELD": place, "POINTER": variant.pointers.index(name)})
+            for place, name in enumerate(phase.summed)
+        ],
+        "load_rows": loading(variant, phase.read, variant.own),
+        "push_rows": adding(phase, chains, push_row, START=ring),
+        "add_rows": adding(phase, chains, add_ring, START=ring),
+        "emit_stages": emitting(phase, chains),
+        "store_rows": storing(variant, phase.stored, variant.own),
+    }
+
+
+def load_beside(pointers, at, inside, place, width, unit, near, slot):
     """The vectors beside ``at``, which is element ``place`` of the second axis; zeros beyond it."""
     for filled in range(SPAN):
-        near[slot + filled] = real(0.0)
+        near[FIELD][slot + filled] = real(0.0)
     for vector in range(NEAR):
         shift = (vector - LEFT) * (LANES if CONTIGUOUS else 1)
         if inside and place + shift >= 0 and place + shift < width:
-            load_lanes(source, at + shift * (1 if CONTIGUOUS else unit), near, slot + vector * LANES)
+            step = shift * (1 if CONTIGUOUS else unit)
+            load_lanes(pointers[POINTER], at + step, near[FIELD], slot + vector * LANES)
 
 
-def sum_beside(near, slot, totals):
-    """totals[lane] = the terms beside one another in a row."""
+def push_row(near, slot, rings, row_sums):
+    """The sums over the second axis become the newest row of a window's ring.
+
+    The ring is moved for every row, before the first window is whole too, and takes the sums by way of a small array:
+    with a place that varies, sm_100 and sm_120 keep it in local memory.
+    """
+    for place in range(RING - LANES):
+        rings[START + place] = rings[START + place + LANES]
     for lane in range(LANES):
-        totals[lane] = real(0.0)
+        row_sums[lane] = real(0.0)
     for index in range(TERMS):
         term = slot + (LEFT * LANES - BESIDE + index // LANES + index % LANES if CONTIGUOUS else index)
         lane = index % LANES
-        totals[lane] = add_term(Arrays(near, near, near), Buffers(near, near), term, term, totals[lane])
+        row_sums[lane] = add_term(near, near, term, term, row_sums[lane])
+    for lane in range(LANES):
+        rings[START + RING - LANES + lane] = row_sums[lane]
 
 
-def box(source, x, g, out, kept, scratch, columns, length, inner, chunk, width, unit, par):
-    """One stage."""
+def add_ring(rings, totals):
+    """The sum over the first axis."""
+    for slot in range(RING):
+        totals[TOTAL + slot % LANES] = totals[TOTAL + slot % LANES] + rings[START + slot]
+
+
+def box(local, pointers, integers, par, sums):
+    """One phase."""
+    columns, length, inner, chunk, width, unit = integers
+    near = Near(*local[:SUMMED])
+    values = Values(*local[SUMMED:])
     bases = cuda.local.array(BASES, np.int64)
     place(columns, length, inner, bases)
     if bases[0] < 0:
@@ -54,48 +110,34 @@ def box(source, x, g, out, kept, scratch, columns, length, inner, chunk, width, 
     beside = bases[0] % inner // unit % width
     first = cuda.blockIdx.y * chunk
     last = min(first + chunk, length)
-    ring = cuda.local.array(RING, real)
-    near = cuda.local.array(NEAR_BATCH, real)
-    batch_x = cuda.local.array(BATCH, real)
-    batch_g = cuda.local.array(BATCH, real)
-    batch_kept = cuda.local.array(BATCH, real)
-    result = cuda.local.array(BATCH, real)
-    totals = cuda.local.array(LANES, real)
+    rings = cuda.local.array(RINGS, real)
+    row_sums = cuda.local.array(LANES, real)
+    totals = cuda.local.array(TOTALS, real)
+    shares = cuda.local.array(3, real)
+    for index in range(3):
+        shares[index] = real(0.0)
     row = first - BEFORE
     while row < first + AFTER:
-        # The ring is moved here too: with another place for every row, sm_100 and sm_120 keep it in local memory.
-        for slot in range(RING - LANES):
-            ring[slot] = ring[slot + LANES]
-        load_beside(source, bases[0] + row * inner, row >= 0 and row < length, beside, width, unit, near, 0)
-        sum_beside(near, 0, totals)
-        for lane in range(LANES):
-            ring[RING - LANES + lane] = totals[lane]
+        inside = row >= 0 and row < length
+        load_all_beside(pointers, bases[0] + row * inner, inside, beside, width, unit, near, 0)
+        push_rows(near, 0, rings, row_sums)
         row += 1
     row = first
     while row < last:
         for step in range(STEPS):
             ahead = row + step + AFTER
-            load_beside(source, bases[0] + ahead * inner, ahead < length, beside, width, unit, near, step * SPAN)
-            if READS_X:
-                load_row(x, bases, row + step, length, inner, batch_x, step * LANES)
-            if READS_G:
-                load_row(g, bases, row + step, length, inner, batch_g, step * LANES)
-            if READS_KEPT:
-                load_row(kept, bases, row + step, length, inner, batch_kept, step * LANES)
+            start = bases[0] + ahead * inner
+            load_all_beside(pointers, start, ahead < length, beside, width, unit, near, step * SPAN)
+            load_rows(pointers, bases, row + step, length, inner, values, step * LANES)
         for step in range(STEPS):
-            for slot in range(RING - LANES):
-                ring[slot] = ring[slot + LANES]
-            sum_beside(near, step * SPAN, totals)
-            for lane in range(LANES):
-                ring[RING - LANES + lane] = totals[lane]
-                totals[lane] = real(0.0)
-            for slot in range(RING):
-                totals[slot % LANES] = totals[slot % LANES] + ring[slot]
+            push_rows(near, step * SPAN, rings, row_sums)
+            clear(totals)
+            add_rows(rings, totals)
             for lane in range(LANES):
                 at = step * LANES + lane
-                emit(Arrays(batch_x, batch_g, result), Buffers(result, batch_kept), par, at, at, totals[lane])
+                emit_stages(values, par, at, at, totals, lane, row + step < last, shares)
+            if SUMS:
+                add_shares(shares, sums)
             if row + step < last:
-                store_row(out, bases, row + step, inner, result, step * LANES)
-                if WRITES_KEPT:
-                    store_row(kept, bases, row + step, inner, batch_kept, step * LANES)
+                store_rows(pointers, bases, row + step, inner, values, step * LANES)
         row += STEPS

@@ -15,6 +15,11 @@ def place_adjacent(columns, length, inner, bases):
         bases[0] = column // inner * length * inner + column % inner
 
 
+def owns_adjacent(bases, lane):
+    """Whether there is such a column."""
+    return True
+
+
 def load_adjacent(array, bases, row, length, inner, into, at):
     """One row of the thread's columns; zeros beyond the axis."""
     for lane in range(LANES):
@@ -38,6 +43,11 @@ def place_spread(columns, length, inner, bases):
             bases[lane] = column // inner * length * inner + column % inner
 
 
+def owns_spread(bases, lane):
+    """Whether there is such a column."""
+    return bases[lane] >= 0
+
+
 def load_spread(array, bases, row, length, inner, into, at):
     """One row of the thread's columns; zeros beyond the axis."""
     for lane in range(LANES):
@@ -51,3 +61,23 @@ def store_spread(array, bases, row, inner, values, at):
     for lane in range(LANES):
         if bases[lane] >= 0:
             store(array, bases[lane] + row * inner, values[at + lane])
+
+
+def load_one(pointers, bases, row, length, inner, values, at):
+    """One row of one of several arrays."""
+    load_row(pointers[POINTER], bases, row, length, inner, values[FIELD], at)
+
+
+def store_one(pointers, bases, row, inner, values, at):
+    """Write one row of one of several arrays."""
+    store_row(pointers[POINTER], bases, row, inner, values[FIELD], at)
+
+
+def loading(variant, names, fields):
+    """``load_one`` for each of the names, which are among ``fields``."""
+    return [(load_one, {"FIELD": fields.index(name), "POINTER": variant.pointers.index(name)}) for name in names]
+
+
+def storing(variant, names, fields):
+    """``store_one``, likewise."""
+    return [(store_one, {"FIELD": fields.index(name), "POINTER": variant.pointers.index(name)}) for name in names]

@@ -1,16 +1,21 @@
-"""Entry points of the kernels: pointers, then geometry, then the fields of formulas.Parameters one by one."""
+"""Entry points of the kernels: pointers, then integers, then the fields of formulas.Parameters one by one."""
 
 
-def whole(x, g, out, columns, length, inner, chunk, a, a_rest, k, factor, neg, high, low, inf, next_inf, next_factor):
-    """A whole operation."""
-    par = Parameters(a, a_rest, k, factor, neg, high, low, inf, next_inf, next_factor)
-    run(x, x, g, out, out, out, columns, length, inner, chunk, 0, 0, par)
+def entry(*arguments):
+    """A kernel that makes arrays."""
+    sums = cuda.local.array(1, real)
+    run((), arguments[:POINTERS], arguments[POINTERS:SCALARS], Parameters(*arguments[SCALARS:]), sums)
 
 
-def stage(
-    source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after,
-    a, a_rest, k, factor, neg, high, low, inf, next_inf, next_factor,
-):  # fmt: skip
-    """One stage of several."""
-    par = Parameters(a, a_rest, k, factor, neg, high, low, inf, next_inf, next_factor)
-    run(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par)
+def entry_with_sums(*arguments):
+    """A kernel that also adds something up over all elements; the last of its pointers takes each block's part."""
+    sums = cuda.local.array(6, real)
+    for index in range(6):
+        sums[index] = real(0.0)
+    run((), arguments[:POINTERS], arguments[POINTERS:SCALARS], Parameters(*arguments[SCALARS:]), sums)
+    combine(sums, arguments[PARTIALS])
+
+
+def with_local_array(local, pointers, integers, par, sums):
+    """Make one more local array, and go on: a kernel has as many as its phases have names, and more."""
+    following((*local, cuda.local.array(SIZE, real)), pointers, integers, par, sums)

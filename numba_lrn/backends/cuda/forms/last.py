@@ -2,128 +2,172 @@
 
 ``columns`` is the number of elements. LANES divides ``length``, so that a neighbouring vector is inside the row or
 outside as a whole; where nothing else does, LANES is 1.
+With two phases a block's threads exchange what the first keeps through shared memory, and the blocks overlap by the
+vectors that the transposed windows reach on either side.
 """
 
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+
 BLOCK = 256
-HELPERS = ("load_near", "sum_near")
 
 
-def constants(variant):
-    """Whole vectors that hold the window's ends: of the window, and of the transposed one in shared memory."""
-    lanes = variant.lanes
-    left, right = -(-variant.before // lanes), -(-variant.after // lanes)
-    return {
-        "BLOCK": BLOCK,
-        "LEFT": left,
-        "NEAR": left + 1 + right,
-        "SPAN": (left + 1 + right) * lanes,
-        "SHARED": BLOCK * lanes,
-        # What the transposed window of a second stage reaches: ``right`` vectors before, ``left`` after.
-        "HALO_LEFT": right,
-        "HALO_RIGHT": left,
-    }
+def reach(variant):
+    """Whole vectors that hold the ends of a window."""
+    return -(-variant.before // variant.lanes), -(-variant.after // variant.lanes)
 
 
 def halo(variant):
-    """Threads of a block of ``last_twice`` that compute no result."""
-    return -(-variant.before // variant.lanes) - (-variant.after // variant.lanes)
+    """Threads of a block that compute no result."""
+    return sum(reach(variant)) if variant.twice else 0
 
 
-def last(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par):
-    """One stage."""
-    at = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * LANES
-    if at >= columns:
-        return
-    position = at % length
-    near = cuda.local.array(SPAN, real)
-    own_x = cuda.local.array(LANES, real)
-    own_g = cuda.local.array(LANES, real)
-    own_kept = cuda.local.array(LANES, real)
-    result = cuda.local.array(LANES, real)
-    totals = cuda.local.array(CHAINS, real)
+def local_sizes(variant):
+    """The vectors near each array that the first phase sums, the thread's own of every array, and near those kept."""
+    first, last = variant.phases[0], variant.phases[-1]
+    span = (1 + sum(reach(variant))) * variant.lanes
+    behind = last.summed if variant.twice else ()
+    return [span for _ in first.summed] + [variant.lanes for _ in variant.own] + [span for _ in behind]
+
+
+def constants(variant):
+    """Whole vectors that hold the window's ends: of the window, and of the transposed one."""
+    lanes = variant.lanes
+    left, right = reach(variant)
+    first, last = variant.phases[0], variant.phases[-1]
+    return {
+        "BLOCK": BLOCK,
+        "Near": variant.tuple_of(first.summed),
+        "Values": variant.tuple_of(variant.own),
+        "Behind": variant.tuple_of(last.summed),
+        "SUMMED": len(first.summed),
+        "FIELDS": len(first.summed) + len(variant.own),
+        "TWICE": variant.twice,
+        "LEFT": left,
+        "NEAR": left + 1 + right,
+        "SHARED": BLOCK * lanes * len(last.summed),
+        # What the transposed window of a second phase reaches: ``right`` vectors before, ``left`` after.
+        "HALO_LEFT": right if variant.twice else 0,
+        "HALO_RIGHT": left if variant.twice else 0,
+    }
+
+
+def helpers(variant):
+    """What is done for each array and each stage."""
+    own, pointer, chains = variant.own.index, variant.pointers.index, variant.chains
+    first, last = variant.phases[0], variant.phases[-1]
+    behind = list(enumerate(last.summed)) if variant.twice else []
+    return {
+        "load_all_near": [
+            (load_near, {"FIELD": place, "POINTER": pointer(name)}) for place, name in enumerate(first.summed)
+        ],
+        "load_own": [
+            (load_vector, {"FIELD": own(name), "POINTER": pointer(name)})
+            for name in variant.loaded
+            if name not in first.summed
+        ],
+        "take_own": [
+            (take_middle, {"SOURCE": place, "FIELD": own(name)})
+            for place, name in enumerate(first.summed)
+            if name in variant.own
+        ],
+        "add_terms": adding(first, chains),
+        "emit_stages": emitting(first, chains),
+        "store_own": [(store_vector, {"FIELD": own(name), "POINTER": pointer(name)}) for name in variant.stored(first)],
+        "offer_kept": [(offer, {"FIELD": own(name), "START": place * BLOCK * variant.lanes}) for place, name in behind],
+        "load_all_kept": [(load_kept, {"FIELD": place, "START": place * BLOCK * variant.lanes}) for place, _ in behind],
+        "add_terms_behind": adding(last, chains),
+        "emit_stages_behind": emitting(last, chains),
+        "store_behind": [
+            (store_vector, {"FIELD": own(name), "POINTER": pointer(name)}) for name in variant.stored(last)
+        ],
+        "second_phase": [(behind_last, {})] if variant.twice else [],
+    }
+
+
+def load_near(pointers, at, position, length, near):
+    """The vectors from LEFT before to as many after as the window reaches; zeros beyond the row."""
     for vector in range(NEAR):
-        load_near(source, at, position, length, vector - LEFT, near, vector * LANES)
-    if READS_X:
-        load_lanes(x, at, own_x, 0)
-    if READS_G:
-        load_lanes(g, at, own_g, 0)
-    if READS_KEPT:
-        load_lanes(kept, at, own_kept, 0)
-    sum_near(near, totals)
+        for lane in range(LANES):
+            near[FIELD][vector * LANES + lane] = real(0.0)
+        shift = (vector - LEFT) * LANES
+        if position + shift >= 0 and position + shift < length:
+            load_lanes(pointers[POINTER], at + shift, near[FIELD], vector * LANES)
+
+
+def load_vector(pointers, at, own):
+    """The thread's own elements of one array."""
+    load_lanes(pointers[POINTER], at, own[FIELD], 0)
+
+
+def take_middle(near, own):
+    """The same, of an array that is summed."""
     for lane in range(LANES):
-        if not READS_X:
-            own_x[lane] = near[LEFT * LANES + lane]
-        total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-        emit(Arrays(own_x, own_g, result), Buffers(result, own_kept), par, lane, lane, total)
-    store_lanes(out, at, result, 0)
-    if WRITES_KEPT:
-        store_lanes(kept, at, own_kept, 0)
+        own[FIELD][lane] = near[SOURCE][LEFT * LANES + lane]
 
 
-def load_near(array, at, position, length, vectors, into, slot):
-    """The vector so many vectors further on; zeros beyond the row."""
-    for lane in range(LANES):
-        into[slot + lane] = real(0.0)
-    place = position + vectors * LANES
-    if place >= 0 and place < length:
-        load_lanes(array, at + vectors * LANES, into, slot)
+def store_vector(pointers, at, own):
+    """Write the thread's own elements of one array."""
+    store_lanes(pointers[POINTER], at, own[FIELD], 0)
 
 
-def sum_near(near, totals):
-    """totals[lane], in CHAINS // LANES parts: the terms from ``before`` elements before to ``after`` after."""
-    for slot in range(CHAINS):
-        totals[slot] = real(0.0)
-    for slot in range(RING):
-        chain = slot % CHAINS
-        place = LEFT * LANES - BEFORE + slot // LANES + slot % LANES
-        totals[chain] = add_term(Arrays(near, near, near), Buffers(near, near), place, place, totals[chain])
-
-
-def last_twice(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par):
-    """Both stages: a block's threads exchange what the first keeps through shared memory.
-
-    The blocks overlap by the vectors that the transposed window reaches on either side.
-    """
-    shared = cuda.shared.array(SHARED, real_type, alignment=SHARED_ALIGNMENT)
+def last(local, pointers, integers, par, sums):
+    """One phase or both."""
+    columns, length, _, _ = integers
+    near = Near(*local[:SUMMED])
+    own = Values(*local[SUMMED:FIELDS])
     thread = cuda.threadIdx.x
     at = (cuda.blockIdx.x * (BLOCK - HALO_LEFT - HALO_RIGHT) + thread - HALO_LEFT) * LANES
     valid = at >= 0 and at < columns
+    useful = valid and thread >= HALO_LEFT and thread < BLOCK - HALO_RIGHT
     position = at % length if valid else 0
-    near = cuda.local.array(SPAN, real)
-    own_x = cuda.local.array(LANES, real)
-    own_g = cuda.local.array(LANES, real)
-    own_kept = cuda.local.array(LANES, real)
-    residual = cuda.local.array(LANES, real)
-    result = cuda.local.array(LANES, real)
-    totals = cuda.local.array(CHAINS, real)
-    for lane in range(LANES):
-        residual[lane] = real(0.0)
+    totals = cuda.local.array(TOTALS, real)
+    shares = cuda.local.array(3, real)
+    for index in range(3):
+        shares[index] = real(0.0)
     if valid:
-        for vector in range(NEAR):
-            load_near(x, at, position, length, vector - LEFT, near, vector * LANES)
-        load_lanes(g, at, own_g, 0)
-        sum_near(near, totals)
-        for lane in range(LANES):
-            own_x[lane] = near[LEFT * LANES + lane]
-            total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-            emit(Arrays(own_x, own_g, result), Buffers(residual, own_kept), par, lane, lane, total)
-    store_lanes(shared, thread * LANES, residual, 0)
-    cuda.syncthreads()
-    if valid and thread >= HALO_LEFT and thread < BLOCK - HALO_RIGHT:
-        for vector in range(NEAR):
-            slot = vector * LANES
-            for lane in range(LANES):
-                near[slot + lane] = real(0.0)
-            place = position + (vector - HALO_LEFT) * LANES
-            if place >= 0 and place < length:
-                load_lanes(shared, (thread + vector - HALO_LEFT) * LANES, near, slot)
-        for slot in range(CHAINS):
-            totals[slot] = real(0.0)
+        load_all_near(pointers, at, position, length, near)
+        load_own(pointers, at, own)
+        take_own(near, own)
+        clear(totals)
         for slot in range(RING):
-            chain = slot % CHAINS
-            place = HALO_LEFT * LANES - AFTER + slot // LANES + slot % LANES
-            totals[chain] = add_second(Arrays(near, near, near), Buffers(near, near), place, place, totals[chain])
+            add_terms(near, LEFT * LANES - BEFORE + slot // LANES + slot % LANES, totals, slot % CHAINS)
         for lane in range(LANES):
-            total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-            emit_second(Arrays(own_x, own_g, result), Buffers(residual, own_kept), par, lane, lane, total)
-        store_lanes(out, at, result, 0)
+            emit_stages(own, par, lane, lane, totals, lane, useful, shares)
+        if SUMS:
+            add_shares(shares, sums)
+        if useful:
+            store_own(pointers, at, own)
+    second_phase(local, own, pointers, at, position, length, valid, useful, par, totals, shares)
+
+
+def behind_last(local, own, pointers, at, position, length, valid, useful, par, totals, shares):
+    """The second phase."""
+    shared = cuda.shared.array(SHARED, real_type, alignment=SHARED_ALIGNMENT)
+    near = Behind(*local[FIELDS:])
+    offer_kept(own, valid, shared)
+    cuda.syncthreads()
+    if useful:
+        load_all_kept(shared, position, length, near)
+        clear(totals)
+        for slot in range(RING):
+            add_terms_behind(near, HALO_LEFT * LANES - AFTER + slot // LANES + slot % LANES, totals, slot % CHAINS)
+        for lane in range(LANES):
+            emit_stages_behind(own, par, lane, lane, totals, lane, False, shares)
+        store_behind(pointers, at, own)
+
+
+def offer(own, valid, shared):
+    """Show the block what the thread keeps; zeros from beyond the array."""
+    for lane in range(LANES):
+        own[FIELD][lane] = own[FIELD][lane] if valid else real(0.0)
+    store_lanes(shared, START + cuda.threadIdx.x * LANES, own[FIELD], 0)
+
+
+def load_kept(shared, position, length, near):
+    """What the neighbours keep, as far as the transposed window reaches; zeros beyond the row."""
+    for vector in range(NEAR):
+        for lane in range(LANES):
+            near[FIELD][vector * LANES + lane] = real(0.0)
+        shift = vector - HALO_LEFT
+        if position + shift * LANES >= 0 and position + shift * LANES < length:
+            load_lanes(shared, START + (cuda.threadIdx.x + shift) * LANES, near[FIELD], vector * LANES)

@@ -11,54 +11,122 @@ Groups make the sums as short as their square root, and every CARRY groups the r
 Chunks begin at multiples of n: where a chunk begins changes no bit.
 """
 
+from numba_lrn.backends.cuda.forms.columns import storing
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+
 CARRY = 16
-HELPERS = ("load_group", "index_of", "suffix_groups")
+
+
+def local_sizes(variant):
+    """The groups of rows that leave and enter the window, of each array that is summed; those in its middle."""
+    (phase,) = variant.phases
+    return [variant.steps * variant.lanes for _ in (*phase.summed, *phase.summed, *variant.own)]
 
 
 def constants(variant):
-    """Where the groups' sums are kept."""
-    group = variant.steps
-    return {"GROUP": group, "CARRY": CARRY, "IN_SHARED": variant.form == "prefix", "TAIL": (group + 1) * variant.lanes}
+    """Where the groups' sums are kept, those of all windows side by side: WIDE in a row."""
+    (phase,) = variant.phases
+    wide = variant.windows * variant.lanes
+    return {
+        "Near": variant.tuple_of(phase.summed),
+        "Values": variant.tuple_of(variant.own),
+        "SUMMED": len(phase.summed),
+        "MIDDLE": 2 * len(phase.summed),
+        "GROUP": variant.steps,
+        "CARRY": CARRY,
+        "IN_SHARED": variant.form == "prefix",
+        "SCRATCH": 0 if variant.form == "prefix" else variant.pointers.index("scratch"),
+        "WIDE": wide,
+        "GROUP_SUMS": variant.steps * wide,
+        "TAIL": (variant.steps + 1) * wide,
+    }
+
+
+def helpers(variant):
+    """What is done for each array and each stage."""
+    (phase,) = variant.phases
+    chains = variant.chains
+    return {
+        "load_summed": _loading(variant, phase.summed, phase.summed),
+        "load_middle": _loading(variant, phase.read, variant.own),
+        "sum_groups": adding(phase, chains, sum_group),
+        "add_tails": adding(phase, chains, add_tail),
+        "add_heads": adding(phase, chains, add_head),
+        "emit_stages": emitting(phase, chains),
+        "store_rows": storing(variant, phase.stored, variant.own),
+        "index_of": [(index_of, {})],
+        "suffix_groups": [(suffix_groups, {})],
+    }
+
+
+def _loading(variant, names, fields):
+    return [(load_group, {"FIELD": fields.index(name), "POINTER": variant.pointers.index(name)}) for name in names]
+
+
+def load_group(pointers, bases, row, offset, n, length, inner, rows):
+    """GROUP rows from ``row`` on, the first of them ``offset`` rows into its block; zeros beyond block and axis."""
+    for step in range(GROUP):
+        inside = row + step if offset + step < n else -1
+        load_row(pointers[POINTER], bases, inside, length, inner, rows[FIELD], step * LANES)
 
 
 def index_of(group, lane):
     """Neighbouring threads keep neighbouring sums."""
     if IN_SHARED:
-        return (group * LANES + lane) * cuda.blockDim.x + cuda.threadIdx.x
+        return (group * WIDE + lane) * cuda.blockDim.x + cuda.threadIdx.x
     block = cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x
     threads = cuda.gridDim.x * cuda.gridDim.y * cuda.blockDim.x
-    return (group * LANES + lane) * threads + block * cuda.blockDim.x + cuda.threadIdx.x
-
-
-def load_group(source, bases, row, offset, n, length, inner, rows):
-    """GROUP rows from ``row`` on, the first of them ``offset`` rows into its block; zeros beyond block and axis."""
-    for step in range(GROUP):
-        inside = row + step if offset + step < n else -1
-        load_row(source, bases, inside, length, inner, rows, step * LANES)
+    return (group * WIDE + lane) * threads + block * cuda.blockDim.x + cuda.threadIdx.x
 
 
 def suffix_groups(sums, groups):
     """The sums of groups become sums of all groups after."""
-    low = cuda.local.array(LANES, real)
-    high = cuda.local.array(LANES, real)
-    for lane in range(LANES):
+    low = cuda.local.array(WIDE, real)
+    high = cuda.local.array(WIDE, real)
+    for lane in range(WIDE):
         low[lane] = real(0.0)
         high[lane] = real(0.0)
     group = groups - 1
     while group >= 0:
-        for lane in range(LANES):
+        for lane in range(WIDE):
             own = load(sums, index_of(group, lane))
             store(sums, index_of(group, lane), high[lane] + low[lane])
             low[lane] = low[lane] + own
         if (groups - group) % CARRY == 0:
-            for lane in range(LANES):
+            for lane in range(WIDE):
                 high[lane] = high[lane] + low[lane]
                 low[lane] = real(0.0)
         group -= 1
 
 
-def prefix(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par):
-    """One stage."""
+def sum_group(entering, low):
+    """The sum of a group."""
+    for slot in range(BATCH):
+        place = TOTAL + slot % LANES
+        low[place] = add_term(entering, entering, slot, slot, low[place])
+
+
+def add_tail(leaving, tail):
+    """Each row of a group with those after it."""
+    for back in range(BATCH):
+        slot = BATCH - 1 - back
+        place = slot // LANES * WIDE + TOTAL + slot % LANES
+        tail[place] = add_term(leaving, leaving, slot, slot, tail[place + WIDE])
+
+
+def add_head(entering, head):
+    """Each row of a group with those before it."""
+    for slot in range(BATCH):
+        place = slot // LANES * WIDE + TOTAL + slot % LANES
+        head[place + WIDE] = add_term(entering, entering, slot, slot, head[place])
+
+
+def prefix(local, pointers, integers, par, sums):
+    """One phase."""
+    columns, length, inner, chunk, before, after = integers
+    leaving = Near(*local[:SUMMED])
+    entering = Near(*local[SUMMED:MIDDLE])
+    values = Values(*local[MIDDLE:])
     bases = cuda.local.array(BASES, np.int64)
     place(columns, length, inner, bases)
     if bases[0] < 0:
@@ -67,72 +135,63 @@ def prefix(source, x, g, out, kept, scratch, columns, length, inner, chunk, befo
     groups = (n + GROUP - 1) // GROUP
     first = cuda.blockIdx.y * chunk
     last = min(first + chunk, length)
-    sums = cuda.shared.array(0, real_type) if IN_SHARED else scratch
-    leaving = cuda.local.array(BATCH, real)
-    entering = cuda.local.array(BATCH, real)
-    batch_x = cuda.local.array(BATCH, real)
-    batch_g = cuda.local.array(BATCH, real)
-    batch_kept = cuda.local.array(BATCH, real)
-    result = cuda.local.array(BATCH, real)
+    group_sums = cuda.shared.array(0, real_type) if IN_SHARED else pointers[SCRATCH]
     tail = cuda.local.array(TAIL, real)
     head = cuda.local.array(TAIL, real)
-    low = cuda.local.array(LANES, real)
-    high = cuda.local.array(LANES, real)
+    low = cuda.local.array(WIDE, real)
+    high = cuda.local.array(WIDE, real)
+    totals = cuda.local.array(WIDE, real)
+    shares = cuda.local.array(3, real)
+    for index in range(3):
+        shares[index] = real(0.0)
     group = 0
     while group < groups:
-        load_group(source, bases, first - before + group * GROUP, group * GROUP, n, length, inner, entering)
-        for lane in range(LANES):
+        load_summed(pointers, bases, first - before + group * GROUP, group * GROUP, n, length, inner, entering)
+        for lane in range(WIDE):
             low[lane] = real(0.0)
-        for slot in range(BATCH):
-            low[slot % LANES] = add_term(
-                Arrays(entering, entering, entering), Buffers(entering, entering), slot, slot, low[slot % LANES]
-            )
-        for lane in range(LANES):
-            store(sums, index_of(group, lane), low[lane])
+        sum_groups(entering, low)
+        for lane in range(WIDE):
+            store(group_sums, index_of(group, lane), low[lane])
         group += 1
     block = first
     while block < last:
-        suffix_groups(sums, groups)
-        for lane in range(LANES):
+        suffix_groups(group_sums, groups)
+        for lane in range(WIDE):
             low[lane] = real(0.0)
             high[lane] = real(0.0)
         group = 0
         while group < groups and block + group * GROUP < last:
             offset = group * GROUP
             row = block + offset
-            load_group(source, bases, row - before, offset, n, length, inner, leaving)
-            load_group(source, bases, row - before + n, offset, n, length, inner, entering)
-            if READS_X:
-                load_group(x, bases, row, offset, n, length, inner, batch_x)
-            if READS_G:
-                load_group(g, bases, row, offset, n, length, inner, batch_g)
-            if READS_KEPT:
-                load_group(kept, bases, row, offset, n, length, inner, batch_kept)
-            for lane in range(LANES):
-                tail[BATCH + lane] = real(0.0)
+            load_summed(pointers, bases, row - before, offset, n, length, inner, leaving)
+            load_summed(pointers, bases, row - before + n, offset, n, length, inner, entering)
+            load_middle(pointers, bases, row, offset, n, length, inner, values)
+            for lane in range(WIDE):
+                tail[GROUP_SUMS + lane] = real(0.0)
                 head[lane] = real(0.0)
-            arrays, buffers = Arrays(leaving, leaving, leaving), Buffers(leaving, leaving)
-            for back in range(BATCH):
-                slot = BATCH - 1 - back
-                tail[slot] = add_term(arrays, buffers, slot, slot, tail[slot + LANES])
-            arrays, buffers = Arrays(entering, entering, entering), Buffers(entering, entering)
-            for slot in range(BATCH):
-                head[slot + LANES] = add_term(arrays, buffers, slot, slot, head[slot])
+            add_tails(leaving, tail)
+            add_heads(entering, head)
             for slot in range(BATCH):
                 lane = slot % LANES
-                total = tail[slot] + load(sums, index_of(group, lane)) + (high[lane] + (low[lane] + head[slot]))
-                emit(Arrays(batch_x, batch_g, result), Buffers(result, batch_kept), par, slot, slot, total)
-            for lane in range(LANES):
-                store(sums, index_of(group, lane), head[BATCH + lane])
-                low[lane] = low[lane] + head[BATCH + lane]
+                for window in range(WINDOWS):
+                    wide = window * LANES + lane
+                    at = slot // LANES * WIDE + wide
+                    group_sum = load(group_sums, index_of(group, wide))
+                    totals[wide] = tail[at] + group_sum + (high[wide] + (low[wide] + head[at]))
+                step = slot // LANES
+                counts = offset + step < n and row + step < last and owns(bases, lane)
+                emit_stages(values, par, slot, slot, totals, lane, counts, shares)
+                if SUMS and lane == LANES - 1:
+                    add_shares(shares, sums)
+            for lane in range(WIDE):
+                store(group_sums, index_of(group, lane), head[GROUP_SUMS + lane])
+                low[lane] = low[lane] + head[GROUP_SUMS + lane]
             for step in range(GROUP):
                 if offset + step < n and row + step < last:
-                    store_row(out, bases, row + step, inner, result, step * LANES)
-                    if WRITES_KEPT:
-                        store_row(kept, bases, row + step, inner, batch_kept, step * LANES)
+                    store_rows(pointers, bases, row + step, inner, values, step * LANES)
             group += 1
             if group % CARRY == 0:
-                for lane in range(LANES):
+                for lane in range(WIDE):
                     high[lane] = high[lane] + low[lane]
                     low[lane] = real(0.0)
         block += n

@@ -1,131 +1,162 @@
 """Small windows with a stride: a thread walks down its columns with the last n rows in registers.
 
-``ring`` holds those rows, the oldest first; after every row it moves by one place, which costs nothing where the
-compiler has unrolled the steps and renames registers instead. (row, lane) is one index, ``slot``, in every local
-array: on sm_100 and sm_120 loops nested three deep are not unrolled, and the ring would fall into local memory.
-The rows of STEPS steps are loaded before any of them is used: the compiler cannot move a load above a store, as it
-does not know that the arrays are apart.
+Each array has a ring of those rows, the oldest first; after every row it moves by one place, which costs nothing where
+the compiler has unrolled the steps and renames registers instead, and rows that nothing reads vanish. (row, lane) is
+one index, ``slot``, in every local array: on sm_100 and sm_120 loops nested three deep are not unrolled, and the rings
+would fall into local memory. The rows of STEPS steps are loaded before any of them is used: the compiler cannot move a
+load above a store, as it does not know that the arrays are apart.
+
+With two phases the first leads, and the transposed windows of the second follow BEFORE rows behind. When the first has
+row j, the rings of what it sums hold rows j − BEFORE to j + AFTER, and those of what it keeps rows j − (n − 1) to j:
+all that row j − BEFORE of the second needs.
 """
 
-HELPERS = ()
+from numba_lrn.backends.cuda.forms.columns import loading
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+from numba_lrn.backends.cuda.phases import CALLERS
+
+
+def local_sizes(variant):
+    """A ring for every name, then the rows that are loaded ahead."""
+    ring = (variant.before + 1 + variant.after) * variant.lanes
+    return [ring for _ in variant.names] + [variant.steps * variant.lanes for _ in variant.loaded]
 
 
 def constants(variant):
-    """Nothing beside what every form has."""
-    return {}
+    """Where the rows of each phase lie in the rings: HERE and THERE in the caller's arrays, KEPT and LEFT in others."""
+    before, after, lanes, twice = variant.before, variant.after, variant.lanes, variant.twice
+    return {
+        "Values": variant.tuple_of(variant.names),
+        "FIELDS": len(variant.names),
+        "TWICE": twice,
+        # Rows before and after the chunk that the first phase makes for the second.
+        "LEAD": after if twice else 0,
+        "LAG": before if twice else 0,
+        "NEWEST": (before + after) * lanes,
+        "HERE": before * lanes,
+        "KEPT": (before + (after if twice else 0)) * lanes,
+        "THERE": 0,
+        "LEFT": after * lanes,
+    }
 
 
-def walk(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par):
-    """One stage: rows of one chunk of ``out``, and of ``kept`` where the stage keeps."""
-    bases = cuda.local.array(BASES, np.int64)
-    place(columns, length, inner, bases)
-    if bases[0] < 0:
-        return
-    first = cuda.blockIdx.y * chunk
-    last = min(first + chunk, length)
-    ring = cuda.local.array(RING, real)
-    ahead = cuda.local.array(BATCH, real)
-    batch_x = cuda.local.array(BATCH, real)
-    batch_g = cuda.local.array(BATCH, real)
-    batch_kept = cuda.local.array(BATCH, real)
-    result = cuda.local.array(BATCH, real)
-    totals = cuda.local.array(CHAINS, real)
-    for row in range(N - 1):
-        load_row(source, bases, first - BEFORE + row, length, inner, ring, (row + 1) * LANES)
-    row = first
-    while row < last:
-        for step in range(STEPS):
-            load_row(source, bases, row + step + AFTER, length, inner, ahead, step * LANES)
-            if READS_X:
-                load_row(x, bases, row + step, length, inner, batch_x, step * LANES)
-            if READS_G:
-                load_row(g, bases, row + step, length, inner, batch_g, step * LANES)
-            if READS_KEPT:
-                load_row(kept, bases, row + step, length, inner, batch_kept, step * LANES)
-        for step in range(STEPS):
-            for slot in range(RING - LANES):
-                ring[slot] = ring[slot + LANES]
-            for lane in range(LANES):
-                ring[RING - LANES + lane] = ahead[step * LANES + lane]
-                if not READS_X:
-                    batch_x[step * LANES + lane] = ring[BEFORE * LANES + lane]
-            for slot in range(CHAINS):
-                totals[slot] = real(0.0)
-            for slot in range(RING):
-                chain = slot % CHAINS
-                totals[chain] = add_term(Arrays(ring, ring, ring), Buffers(ring, ring), slot, slot, totals[chain])
-            for lane in range(LANES):
-                at = step * LANES + lane
-                total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-                emit(Arrays(batch_x, batch_g, result), Buffers(result, batch_kept), par, at, at, total)
-            if row + step < last:
-                store_row(out, bases, row + step, inner, result, step * LANES)
-                if WRITES_KEPT:
-                    store_row(kept, bases, row + step, inner, batch_kept, step * LANES)
-        row += STEPS
+def helpers(variant):
+    """What is done for each array and each stage."""
+    field, pointer, chains = variant.names.index, variant.pointers.index, variant.chains
+    first, last = variant.phases[0], variant.phases[-1]
+    behind = last.summed if variant.twice else ()
+    constant = constants(variant)
+
+    def place(name, of_callers, of_others):
+        return constant[of_callers if name in CALLERS else of_others]
+
+    def storing(phase, of_callers, of_others):
+        return [
+            (store_ring, {"FIELD": field(name), "POINTER": pointer(name), "FROM": place(name, of_callers, of_others)})
+            for name in variant.stored(phase)
+        ]
+
+    ahead, entering = [], []
+    for source, name in enumerate(variant.loaded):
+        summed = name in first.summed
+        ahead.append((load_ahead, {"FIELD": source, "POINTER": pointer(name), "AHEAD": variant.after if summed else 0}))
+        to = constant["NEWEST"] if summed else place(name, "HERE", "KEPT")
+        entering.append((enter_ring, {"FIELD": field(name), "SOURCE": source, "TO": to}))
+    return {
+        "load_first": loading(variant, first.summed, variant.names),
+        "load_all_ahead": ahead,
+        "shift_rings": [(shift_ring, {"FIELD": index}) for index in range(len(variant.names))],
+        "enter_rings": entering,
+        "clear_rings": [(clear_ring, {"FIELD": field(name)}) for name in behind],
+        "keep_inside": [(keep_if_inside, {"FIELD": field(name)}) for name in behind],
+        "add_terms": adding(first, chains),
+        "emit_stages": emitting(first, chains),
+        "store_rows": storing(first, "HERE", "KEPT"),
+        "add_terms_behind": adding(last, chains),
+        "emit_stages_behind": emitting(last, chains),
+        "store_rows_behind": storing(last, "THERE", "LEFT"),
+    }
 
 
-def walk_twice(source, x, g, out, kept, scratch, columns, length, inner, chunk, before, after, par):
-    """Both stages in one pass: the first leads, the transposed window of the second follows BEFORE rows behind.
+def load_ahead(pointers, bases, row, length, inner, ahead, at):
+    """One row of an array, as far ahead as it enters its ring."""
+    load_row(pointers[POINTER], bases, row + AHEAD, length, inner, ahead[FIELD], at)
 
-    When the first stage has row j, the ring of x holds rows j − BEFORE to j + AFTER, and the rings of what it keeps
-    hold rows j − (n − 1) to j: all that row j − BEFORE of ``out`` needs.
-    """
-    bases = cuda.local.array(BASES, np.int64)
-    place(columns, length, inner, bases)
-    if bases[0] < 0:
-        return
-    first = cuda.blockIdx.y * chunk
-    last = min(first + chunk, length)
-    ring = cuda.local.array(RING, real)
-    residual_ring = cuda.local.array(RING, real)
-    kept_ring = cuda.local.array(RING, real)
-    g_ring = cuda.local.array(RING, real)
-    result = cuda.local.array(RING, real)
-    ahead = cuda.local.array(BATCH, real)
-    batch_g = cuda.local.array(BATCH, real)
-    totals = cuda.local.array(CHAINS, real)
+
+def shift_ring(rings):
+    """Drop the oldest row."""
+    for slot in range(RING - LANES):
+        rings[FIELD][slot] = rings[FIELD][slot + LANES]
+
+
+def enter_ring(ahead, at, rings):
+    """Put a row that was loaded into its place."""
+    for lane in range(LANES):
+        rings[FIELD][TO + lane] = ahead[SOURCE][at + lane]
+
+
+def clear_ring(rings):
+    """Zeros, before the first phase has kept anything."""
     for slot in range(RING):
-        residual_ring[slot] = real(0.0)
-        kept_ring[slot] = real(0.0)
+        rings[FIELD][slot] = real(0.0)
+
+
+def keep_if_inside(rings, inside):
+    """Nothing is kept from beyond the axis. Selected, not multiplied by 0: there d = k, which may be 0."""
+    for lane in range(LANES):
+        rings[FIELD][NEWEST + lane] = rings[FIELD][NEWEST + lane] if inside else real(0.0)
+
+
+def store_ring(pointers, bases, row, inner, rings):
+    """Write one row of an array."""
+    store_row(pointers[POINTER], bases, row, inner, rings[FIELD], FROM)
+
+
+def walk(local, pointers, integers, par, sums):
+    """One phase or both, for the rows of one chunk."""
+    columns, length, inner, chunk = integers
+    rings = Values(*local[:FIELDS])
+    ahead = local[FIELDS:]
+    bases = cuda.local.array(BASES, np.int64)
+    place(columns, length, inner, bases)
+    if bases[0] < 0:
+        return
+    first = cuda.blockIdx.y * chunk
+    last = min(first + chunk, length)
+    totals = cuda.local.array(TOTALS, real)
+    shares = cuda.local.array(3, real)
+    for index in range(3):
+        shares[index] = real(0.0)
+    clear_rings(rings)
     for row in range(N - 1):
-        load_row(x, bases, first - AFTER - BEFORE + row, length, inner, ring, (row + 1) * LANES)
-    row = first - AFTER
-    while row < last + BEFORE:
+        load_first(pointers, bases, first - LEAD - BEFORE + row, length, inner, rings, (row + 1) * LANES)
+    row = first - LEAD
+    while row < last + LAG:
         for step in range(STEPS):
-            load_row(x, bases, row + step + AFTER, length, inner, ahead, step * LANES)
-            load_row(g, bases, row + step, length, inner, batch_g, step * LANES)
+            load_all_ahead(pointers, bases, row + step, length, inner, ahead, step * LANES)
         for step in range(STEPS):
-            for slot in range(RING - LANES):
-                ring[slot] = ring[slot + LANES]
-                residual_ring[slot] = residual_ring[slot + LANES]
-                kept_ring[slot] = kept_ring[slot + LANES]
-            for lane in range(LANES):
-                ring[RING - LANES + lane] = ahead[step * LANES + lane]
-                g_ring[BEFORE * LANES + lane] = batch_g[step * LANES + lane]
-            arrays = Arrays(ring, g_ring, result)
-            buffers = Buffers(residual_ring, kept_ring)
-            for slot in range(CHAINS):
-                totals[slot] = real(0.0)
+            here = row + step
+            mine = here < last and (not TWICE or here >= first)
+            shift_rings(rings)
+            enter_rings(ahead, step * LANES, rings)
+            clear(totals)
             for slot in range(RING):
-                chain = slot % CHAINS
-                totals[chain] = add_term(arrays, buffers, slot, slot, totals[chain])
-            inside = row + step >= 0 and row + step < length
+                add_terms(rings, slot, totals, slot % CHAINS)
             for lane in range(LANES):
-                total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-                newest = RING - LANES + lane
-                emit(arrays, buffers, par, BEFORE * LANES + lane, newest, total)
-                # Selected, not multiplied by 0: beyond the axis d = k, which may be 0.
-                residual_ring[newest] = residual_ring[newest] if inside else real(0.0)
-            for slot in range(CHAINS):
-                totals[slot] = real(0.0)
-            for slot in range(RING):
-                chain = slot % CHAINS
-                totals[chain] = add_second(arrays, buffers, slot, slot, totals[chain])
-            for lane in range(LANES):
-                total = totals[lane] + totals[LANES + lane] if CHAINS > LANES else totals[lane]
-                emit_second(arrays, buffers, par, lane, AFTER * LANES + lane, total)
-            target = row + step - BEFORE
-            if target >= first and target < last:
-                store_row(out, bases, target, inner, result, 0)
+                counts = mine and owns(bases, lane)
+                emit_stages(rings, par, HERE + lane, KEPT + lane, totals, lane, counts, shares)
+            if SUMS:
+                add_shares(shares, sums)
+            if mine:
+                store_rows(pointers, bases, here, inner, rings)
+            if TWICE:
+                keep_inside(rings, here >= 0 and here < length)
+                clear(totals)
+                for slot in range(RING):
+                    add_terms_behind(rings, slot, totals, slot % CHAINS)
+                for lane in range(LANES):
+                    emit_stages_behind(rings, par, lane, LEFT + lane, totals, lane, False, shares)
+                there = here - BEFORE
+                if there >= first and there < last:
+                    store_rows_behind(pointers, bases, there, inner, rings)
         row += STEPS

@@ -1,0 +1,101 @@
+"""The ends of the stages of a phase: what every form does with its window sums.
+
+``totals`` holds CHAINS partial sums for each window, of which those of the stage at hand begin at TOTAL.
+"""
+
+
+def adding(phase, chains, function=None, **constants):
+    """``add_stage``, or another function, for each window of a phase; ``constants``: sizes of a window's part."""
+    sizes = {"TOTAL": chains, **constants}
+    terms = [term for term, _ in phase.stages if term]
+    return [
+        (function or add_stage, {"add_term": term, **{name: window * size for name, size in sizes.items()}})
+        for window, term in enumerate(terms)
+    ]
+
+
+def emitting(phase, chains):
+    """The ends of each stage of a phase."""
+    found, window = [], 0
+    for number, (term, end) in enumerate(phase.stages):
+        constants = {"emit": end, "TOTAL": window * chains}
+        if phase.reduces and number == len(phase.stages) - 1:
+            found.append((share, constants))
+        else:
+            found.append((emit_stage if term else emit_without_window, constants))
+        window += bool(term)
+    return found
+
+
+def clear(totals):
+    """Zeros, before windows are summed."""
+    for slot in range(TOTALS):
+        totals[slot] = real(0.0)
+
+
+def add_stage(values, slot, totals, chain):
+    """One term of a window sum."""
+    totals[TOTAL + chain] = add_term(values, values, slot, slot, totals[TOTAL + chain])
+
+
+def emit_stage(values, par, at, slot, totals, lane, counts, shares):
+    """What becomes of a window sum."""
+    total = totals[TOTAL + lane] + totals[TOTAL + LANES + lane] if CHAINS > LANES else totals[TOTAL + lane]
+    emit(values, values, par, at, slot, total)
+
+
+def emit_without_window(values, par, at, slot, totals, lane, counts, shares):
+    """A stage that has none."""
+    emit(values, values, par, at, slot, real(0.0))
+
+
+def share(values, par, at, slot, totals, lane, counts, shares):
+    """Add an element to the sums over all elements, if it ``counts``: if no other thread adds it too.
+
+    A later phase reads what was kept, in the place of which ``emit`` puts the third share.
+    """
+    kept = load(values.kept, slot)
+    emit(values, values, par, at, slot, real(0.0))
+    shares[0] = shares[0] + (load(values.residual, slot) if counts else real(0.0))
+    shares[1] = shares[1] + (load(values.squares, slot) if counts else real(0.0))
+    shares[2] = shares[2] + (load(values.kept, slot) if counts else real(0.0))
+    store(values.kept, slot, kept)
+
+
+def add_shares(shares, sums):
+    """Move what a row's lanes have summed into the thread's sums, each a number and what it was rounded by."""
+    for index in range(3):
+        before = sums[2 * index]
+        after = before + shares[index]
+        part = after - before
+        sums[2 * index] = after
+        sums[2 * index + 1] = sums[2 * index + 1] + ((before - (after - part)) + (shares[index] - part))
+        shares[index] = real(0.0)
+
+
+def combine(sums, partials):
+    """The sums of a block's threads, in a tree, as six numbers of ``partials``; all threads must come here."""
+    shared = cuda.shared.array(SUM_SPACE, real_type)
+    threads = cuda.blockDim.x
+    thread = cuda.threadIdx.x
+    for index in range(6):
+        shared[index * threads + thread] = sums[index]
+    half = threads // 2
+    while half > 0:
+        cuda.syncthreads()
+        if thread < half:
+            for index in range(3):
+                place = 2 * index * threads + thread
+                before = shared[place]
+                value = shared[place + half]
+                after = before + value
+                part = after - before
+                rest = (before - (after - part)) + (value - part)
+                shared[place] = after
+                shared[place + threads] = shared[place + threads] + (shared[place + threads + half] + rest)
+        half //= 2
+    if thread == 0:
+        blocks = cuda.gridDim.x * cuda.gridDim.y
+        block = cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x
+        for index in range(6):
+            store(partials, index * blocks + block, shared[index * threads])
