@@ -60,7 +60,7 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
 def backward_all(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and of three tensors of no dimension, which stay on the device of x where theirs is the same."""
+    """The gradients of x and of three tensors of no dimension; nothing waits for those of a CUDA device."""
     op = with_values(scale, beta, k, *window)
     given = arrays.as_array(grad_output), arrays.as_array(x)
     if x.is_cpu:

@@ -190,9 +190,9 @@ def _logarithm(variant: Variant) -> str:
     return "logarithm_at_extremes" if variant.power.endswith(("refined", "rough")) else "logarithm_guarded"
 
 
-def function(variant: Variant, compute_capability: tuple[int, int] = (9, 0)) -> Callable:
+def function(variant: Variant, packs: bool = True) -> Callable:
     """The kernel as a plain function, to be compiled for ``signature(variant)``."""
-    namespace = _mathematics(variant, compute_capability >= PACKS)
+    namespace = _mathematics(variant, packs)
     lanes, n = variant.lanes, variant.before + variant.after + 1
     module, body, integers = FORMS[variant.form]
     namespace.update(
@@ -294,7 +294,11 @@ def signature(variant: Variant) -> tuple[Any, ...]:
 
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel in the assembly language that all cards share; needs no driver."""
-    return compile_ptx(function(variant, compute_capability), signature(variant), compute_capability)
+    return compile_ptx(_recent(variant, compute_capability >= PACKS), signature(variant), compute_capability)
+
+
+# Its device functions are typed once for several architectures: 0.5 s for each further one, where the first takes 2.5.
+_recent = functools.lru_cache(maxsize=2)(function)
 
 
 def linked(variant: Variant, compute_capability: tuple[int, int]) -> Linked:

@@ -1,8 +1,8 @@
 """What the compiler makes of the kernels: ``python -m numba_lrn.backends.cuda.report [compute capability]``.
 
 Prints a table, in Markdown, of registers, spills and instructions of a set of kernels, without a card or a driver.
-The instructions are those of the longest loop, or of the whole kernel of the form that has none, divided by the elements
-that a thread computes meanwhile; they need the disassembler (pip install nvidia-cuda-nvdisasm).
+The instructions are those of the longest loop, or of the whole kernel of the form that has none, divided by the
+elements that a thread computes meanwhile; they need the disassembler (pip install nvidia-cuda-nvdisasm).
 """
 
 import importlib.util
@@ -21,7 +21,6 @@ from numba_lrn.backends.cuda import kernels
 from numba_lrn.backends.cuda.kernels import Variant
 from numba_lrn.backends.cuda.plan import Device, make_plan
 from numba_lrn.operator import LocalResponseNorm
-
 
 RECIPES = ("forward", "backward", "jvp", "backward_parameters", "backward_all", "double_backward")
 
