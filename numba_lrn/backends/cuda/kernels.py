@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes, window
+from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import Arrays
+from numba_lrn.algorithm.window import planes
 from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, walk
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -83,7 +84,7 @@ class Variant(NamedTuple):
 
 
 class End(NamedTuple):
-    """What the end of a stage touches, beside the window sum: in algorithm/recipes.py and algorithm/window.py."""
+    """What the end of a stage touches, beside the window sum: in algorithm/recipes.py and algorithm/window."""
 
     reads: tuple[str, ...]  # of "x", "g" and "kept"
     target: str  # "array": the caller's, "plane": numbers of the computing type
@@ -149,7 +150,7 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     namespace["denominator"] = namespace["denominator_rounded" if half else "denominator_at_extremes"]
     namespace["store_result"] = namespace["store"]
     ends = bind((recipes,), device_function, namespace, tag)
-    for end in (window.plane_term, window.emit_plane):
+    for end in (planes.plane_term, planes.emit_plane):
         ends[end.__name__] = device_function(rebind(end, ends, f"{end.__name__}__{tag}"))
     return ends
 
