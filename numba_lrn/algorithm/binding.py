@@ -11,6 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+def loop(function: Callable) -> Callable:
+    """Mark a function that consists of loops over neighbours; a backend may put the others into their callers."""
+    function.__dict__["is_loop"] = True
+    return function
+
+
 def bind(
     modules: tuple[types.ModuleType, ...], compiler: Callable[[Callable], Any], injected: Mapping[str, Any], tag: str
 ) -> dict[str, Any]:
@@ -42,4 +48,5 @@ def rebind(function: Callable, namespace: dict[str, Any], name: str) -> Any:
     copy.__qualname__ = name
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
+    copy.__dict__.update(function.__dict__)
     return copy

@@ -73,14 +73,16 @@ class SecondOrderArrays(NamedTuple):
 class Stage(NamedTuple):
     """One window and what surrounds it; ``transposed`` swaps before and after. Without ``add`` there is no window.
 
-    ``strip`` names the function of algorithm/window.py that hands neighbours to ``emit``, ``result`` the array that
-    ``emit`` writes, if it is one of the caller's. ``passes`` names an ``emit`` that also returns the term that the next
-    stage sums, if there is one: then both stages may run in one loop.
+    ``raises`` says that ``emit`` raises a d to a power and returns it, ``reduces`` that what it leaves in the buffers
+    is added up. ``result`` names the array that it writes, if that is one of the caller's. ``passes`` names an
+    ``emit`` that also returns the term that the next stage sums, if there is one: then both stages may run in one
+    loop.
     """
 
     add: str
     emit: str
-    strip: str = "emit_strip"
+    raises: bool = True
+    reduces: bool = False
     transposed: bool = False
     result: str = ""
     passes: str = ""
@@ -115,40 +117,40 @@ RECIPES = {
     "forward": Recipe((Stage("square_term", "emit_normalized", result="out"),)),
     # In place, no output may be written before the last window that needs its input has been read.
     "forward_in_place": Recipe(
-        (Stage("square_term", "keep_normalized"), Stage("", "emit_kept", "plain_strip")), ("kept",)
+        (Stage("square_term", "keep_normalized"), Stage("", "emit_kept", raises=False)), ("kept",)
     ),
     "backward": Recipe(
         (
             Stage("square_term", "keep_residual", passes="keep_and_pass_residual"),
-            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True, result="out"),
+            Stage("residual_term", "emit_gradient", raises=False, transposed=True, result="out"),
         ),
         ("residual", "kept"),
     ),
     "jvp": Recipe(
-        (Stage("product_term", "keep_cross", "plain_strip"), Stage("square_term", "emit_tangent", result="out")),
+        (Stage("product_term", "keep_cross", raises=False), Stage("square_term", "emit_tangent", result="out")),
         ("cross",),
         TangentArrays,
     ),
     "backward_parameters": Recipe(
-        (Stage("square_term", "keep_shares"), Stage("", "keep_products", "reduce_strip")),
+        (Stage("square_term", "keep_shares"), Stage("", "keep_products", raises=False, reduces=True)),
         ("residual", "kept", "squares"),
         SummedArrays,
     ),
     "backward_all": Recipe(
         (
             Stage("square_term", "keep_shares"),
-            Stage("residual_term", "emit_gradient", "plain_strip", transposed=True, result="out"),
-            Stage("", "keep_products", "reduce_strip", transposed=True),
+            Stage("residual_term", "emit_gradient", raises=False, transposed=True, result="out"),
+            Stage("", "keep_products", raises=False, reduces=True, transposed=True),
         ),
         ("residual", "kept", "squares"),
         GradientArrays,
     ),
     "double_backward": Recipe(
         (
-            Stage("product_term", "keep_cross", "plain_strip"),
+            Stage("product_term", "keep_cross", raises=False),
             Stage("square_term", "emit_tangent_and_keep", result="out"),
-            Stage("residual_term", "keep_rest", "plain_strip", transposed=True),
-            Stage("mixed_term", "emit_curvature", "plain_strip", transposed=True, result="out_x"),
+            Stage("residual_term", "keep_rest", raises=False, transposed=True),
+            Stage("mixed_term", "emit_curvature", raises=False, transposed=True, result="out_x"),
         ),
         ("cross", "residual", "mixed", "kept"),
         SecondOrderArrays,

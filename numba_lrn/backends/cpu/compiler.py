@@ -6,6 +6,7 @@ from typing import Any
 
 import numba
 
+from numba_lrn.backends.cpu.linking import EntryCompiler, PartCompiler
 from numba_lrn.backends.sources import cache_enabled as cache_enabled
 from numba_lrn.backends.sources import sources_stamp as sources_stamp
 
@@ -14,19 +15,16 @@ from numba_lrn.backends.sources import sources_stamp as sources_stamp
 OPTIONS = {"error_model": "numpy", "nogil": True}
 
 
-def compile_loop(function: Callable) -> Callable:
-    """A function of its own in the machine code: the loops over neighbouring elements."""
-    return numba.njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
-
-
-def compile_inline(function: Callable) -> Callable:
-    """A function that becomes part of its caller.
-
-    Every function that is not inlined is optimised and assembled by itself and again inside each caller:
-    inlining all but the loops takes the backward kernel's compile time from 4.0 to 3.0 s, inlining the loops too
-    brings it back to 4.5.
-    """
-    return numba.njit(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+def compile_part(function: Callable) -> Callable:
+    """A function to be called by compiled ones only. All but the loops become part of their callers."""
+    return numba.njit(
+        function,
+        pipeline_class=PartCompiler,
+        forceinline="is_loop" not in function.__dict__,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        **OPTIONS,
+    )
 
 
 def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) -> Any:
@@ -45,7 +43,8 @@ def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) 
 
 
 def _compile(function: Callable, signature: tuple, parallel: bool, cache: bool) -> Any:
-    dispatcher = numba.njit(function, parallel=parallel, cache=cache, **OPTIONS)
+    compiler = {} if parallel else {"pipeline_class": EntryCompiler}
+    dispatcher = numba.njit(function, parallel=parallel, cache=cache, **compiler, **OPTIONS)
     dispatcher.compile(signature)
     dispatcher.disable_compile()
     return dispatcher

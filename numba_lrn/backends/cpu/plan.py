@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window import PLANE_LANES
-from numba_lrn.backends.cpu.kernels import Kernel, Layout, Variant, kernel
+from numba_lrn.algorithm.window.planes import PLANE_LANES
+from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
+from numba_lrn.backends.cpu.worker import Layout
 from numba_lrn.operator import LocalResponseNorm
 
 # Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
@@ -67,7 +68,7 @@ def power_function(beta: float, scale: float, k: float, real: Any) -> str:
 
 
 def choose_form(dimensions: tuple[Dimension, ...]) -> str:
-    """The form of algorithm/window.py that sums these windows."""
+    """The form of algorithm/window that sums these windows."""
     windowed = [dimension for dimension in dimensions if dimension.windowed]
     if len(windowed) > 1:
         return "box"

@@ -8,47 +8,26 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba import types as numba_types
 from numba.extending import intrinsic
 
-from numba_lrn.algorithm import power, primitives, window
+from numba_lrn.algorithm import primitives, window
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.algorithm.window import Planes, Space
+from numba_lrn.algorithm.window import planes
+from numba_lrn.algorithm.window.contract import Space
+from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.backends.cpu import primitives as cpu_primitives
-from numba_lrn.backends.cpu.compiler import (
-    OPTIONS,
-    compile_entry,
-    compile_inline,
-    compile_loop,
-    native_address,
-    sources_stamp,
-)
+from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
 
 
 @functools.cache
 def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
-    injected = {
-        name: getattr(cpu_primitives, name) for name in ("fma", "bits_of", "load", "load_integer", "store", "fence")
-    }
-    injected["real"] = getattr(np, real_name)
-    if real_name == "float64":
-        injected.update(power.float64_constants())
-    ends = {
-        name: compile_inline(rebind(getattr(window, name), injected, name)) for name in ("plane_term", "emit_plane")
-    }
-    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"])
-
-    def compile_window(function: Callable) -> Any:
-        return (
-            compile_loop(function) if function.__name__.partition("__")[0] in window.LOOPS else compile_inline(function)
-        )
-
+    injected = cpu_primitives.injected(real_name)
+    ends = {name: compile_part(rebind(getattr(planes, name), injected, name)) for name in ("plane_term", "emit_plane")}
+    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], RAISES=False)
     name = f"plane_{form}_{real_name}"
-    namespace = bind((primitives, window), compile_window, injected, f"{name}_{sources_stamp()[:8]}")
-    namespace["emit_strip"] = namespace["plain_strip"]
-    namespace["prefix_strip"] = namespace["prefix_plain_strip"]
+    namespace = bind((primitives, *window.PLANES), compile_part, injected, f"{name}_{sources_stamp()[:8]}")
     namespace["window_strip"] = namespace["plane_window_strip"]
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),
@@ -119,7 +98,7 @@ def _call(typingctx, address, source, target, total, running, suffix, rungs, pos
     return numba_types.void(numba_types.int64, *pass_types), codegen
 
 
-@njit(inline="always", **OPTIONS)
+@compile_part
 def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, length, positions, first, last):
     """One axis of a box, from one plane to the other."""
     before = axis.after if transposed else axis.before

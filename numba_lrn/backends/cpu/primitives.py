@@ -5,10 +5,15 @@ from being vectorised, and they convert half types with the processor's own vect
 no float16 on the CPU.
 """
 
+from typing import Any
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from numba_lrn.algorithm import power
 
 HALF = ir.HalfType()
 FLOAT = ir.FloatType()
@@ -35,7 +40,6 @@ def accumulate(typingctx, total, value):
     """
 
     def codegen(context, builder, signature, arguments):
-        _prefer_wide_vectors(builder.function)
         total, value = arguments
         if value.type == FLOAT:
             value = builder.fpext(value, DOUBLE)
@@ -69,16 +73,6 @@ def real_of(typingctx, bits):
 def _element(context, builder, array_type, array, index):
     data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
     return builder.gep(data, [index])
-
-
-def _prefer_wide_vectors(function):
-    """Ask LLVM for 512-bit vectors in this function, where the processor has them.
-
-    On Intel's servers it takes 256 bits by default. The power of β = 3/4 takes 0.35 ns an element with 512 bits and
-    0.40 with 256, the whole forward pass over 74 MB 1.36 × a copy against 1.67. llvmlite knows no attributes with
-    a value, hence the set's own ``add``.
-    """
-    set.add(function.attributes, '"prefer-vector-width"="512"')
 
 
 @intrinsic
@@ -120,7 +114,6 @@ def store(typingctx, array, index, value):
 
 
 def _store(context, builder, array_type, array, index, value, align=None):
-    _prefer_wide_vectors(builder.function)
     if array_type.dtype == types.uint16:
         value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
     elif array_type.dtype == types.int16:
@@ -176,3 +169,12 @@ def _bfloat16_bits(builder, value):
     rounded = builder.lshr(builder.add(bits, builder.add(INT32(0x7FFF), builder.and_(high, INT32(1)))), INT32(16))
     is_nan = builder.fcmp_unordered("uno", value, value)
     return builder.trunc(builder.select(is_nan, builder.or_(high, INT32(0x40)), rounded), INT16)
+
+
+SHARED = (fma, accumulate, bits_of, real_of, load, load_integer, store, fence)
+
+
+def injected(real_name: str) -> dict[str, Any]:
+    """What takes the place of algorithm/primitives.py for functions that compute in this type."""
+    constants = power.float64_constants() if real_name == "float64" else {}
+    return {**{primitive.__name__: primitive for primitive in SHARED}, "real": getattr(np, real_name), **constants}

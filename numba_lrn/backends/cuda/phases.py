@@ -104,7 +104,7 @@ def _phases(groups: list[list[Stage]]) -> tuple[Phase, ...]:
     needed: set[str] = set()
     for group in reversed(groups):
         stages = tuple((stage.add, stage.emit) for stage in group)
-        phase = Phase(stages, group[0].transposed, (), group[-1].strip == "reduce_strip")
+        phase = Phase(stages, group[0].transposed, (), group[-1].reduces)
         stored = tuple(name for name in phase.written if name in CALLERS or name in needed)
         needed = (needed - set(phase.written)) | set(phase.read) | set(phase.summed)
         found.insert(0, phase._replace(stored=stored))

@@ -1,4 +1,4 @@
-"""Windows of any size: prefix sums restarted every n rows (algorithm/window.py), a thread on its own columns.
+"""Windows of any size: prefix sums restarted every n rows (algorithm/window), a thread on its own columns.
 
 In coordinates padded by ``before`` zero rows in front, the window that starts at row i is the suffix of i's block
 of n rows from i on, plus the exclusive prefix of the next block up to i + n. Rows go in groups of GROUP, held in

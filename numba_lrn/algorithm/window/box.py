@@ -1,0 +1,168 @@
+"""Several windowed axes, one after the other, on a tile of terms."""
+
+from typing import Any, NamedTuple
+
+from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.power import INFINITE, unsigned
+from numba_lrn.algorithm.primitives import load, real, store
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
+from numba_lrn.algorithm.window.strips import emit_strip, extremes_strip, higher, is_streamed, strip_count, write_row
+
+
+class Axis(NamedTuple):
+    """One windowed axis of a box, after the first: what is summed along it, and by which form."""
+
+    form: Any
+    count: Any  # how many of these axes a row of the first axis holds
+    length: Any
+    units: Any  # how many units one step along it spans
+    before: Any
+    after: Any
+
+
+AXIS_FIELDS = len(Axis._fields)
+
+
+def axis_of(axes, index):
+    """Entry ``index`` of a table of axes."""
+    place = index * AXIS_FIELDS
+    return Axis(axes[place], axes[place + 1], axes[place + 2], axes[place + 3], axes[place + 4], axes[place + 5])
+
+
+def box(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index.
+
+    ``space.axes`` lists the windowed axes from the innermost to the first.
+    """
+    pieces = space.inner // space.unit
+    width = pieces * tile.lanes
+    low = max(first - space.before, 0)
+    high = min(last + space.after, space.length)
+    rows = high - low
+    size = rows * width
+    source = buffers.planes[:size]
+    target = buffers.planes[size : 2 * size]
+    plane_terms(arrays, buffers, source, space, tile, low, high)
+    entries = space.axes.size // AXIS_FIELDS
+    for index in range(entries - 1):
+        axis = axis_of(space.axes, index)
+        unit = axis.units * tile.lanes
+        outers = rows * axis.count
+        length = axis.length
+        sum_plane(
+            axis, buffers, source, target, outers, unit, space.transposed, tile.strip, length, positions, 0, length
+        )
+        source, target = target, source
+    if TERMS > 0:
+        if tile.lanes == space.unit:
+            box_rows(arrays, buffers, par, space, tile, source, width, low, first, last)
+            return
+    axis = axis_of(space.axes, entries - 1)
+    sum_plane(
+        axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, positions, first - low, last - low
+    )
+    run = first * pieces
+    while run < last * pieces:
+        # Where the tile has all lanes, its rows are one run in memory.
+        runs = last * pieces - run if tile.lanes == space.unit else 1
+        at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
+        place = run * tile.lanes
+        slot = place - tile.base * width
+        write_row(arrays, buffers, par, tile, at, slot, target, place - low * width, runs * tile.lanes)
+        run += runs
+
+
+@loop
+def plane_terms(arrays, buffers, plane, space, tile, low, high):
+    """The terms of rows ``low`` … ``high − 1``, densely into a plane."""
+    pieces = space.inner // space.unit
+    run = low * pieces
+    while run < high * pieces:
+        runs = high * pieces - run if tile.lanes == space.unit else 1
+        at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
+        slot = (run - tile.base * pieces) * tile.lanes
+        place = (run - low * pieces) * tile.lanes
+        for j in range(runs * tile.lanes):
+            store(plane, place + j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+        run += runs
+
+
+def box_rows(arrays, buffers, par, space, tile, plane, width, low, first, last):
+    """The last axis of a box, summed from the plane of the others and emitted in one loop where windows are full."""
+    row = first
+    while row < last:
+        lead = min(space.before, row)
+        tail = min(space.after, space.length - 1 - row)
+        rows = 1
+        if lead == space.before and tail == space.after:
+            rows = min(last, space.length - space.after) - row
+        at = (tile.outer * space.length + row) * width
+        place = (row - low) * width
+        slot = (row - tile.base) * width
+        end = rows * width
+        j = 0
+        while j < end:
+            count = strip_count(arrays, tile, at + j, end - j)
+            if lead + tail + 1 < TERMS:
+                sum_few_of_plane(buffers, plane, place - lead * width + j, width, lead + tail + 1, count)
+                emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
+            else:
+                box_window_strip(arrays, buffers, par, tile, plane, at + j, place + j, width, slot + j, count)
+            j += count
+        row += rows
+
+
+@loop
+def sum_few_of_plane(buffers, plane, place, width, terms, count):
+    """total[j] = the sum of ``terms`` terms of a plane, ``width`` apart."""
+    total = buffers.total
+    for j in range(count):
+        store(total, j, load(plane, place + j))
+    for term in range(1, terms):
+        for j in range(count):
+            store(total, j, load(total, j) + load(plane, place + term * width + j))
+
+
+def box_window_strip(arrays, buffers, par, tile, plane, at, place, width, slot, count):
+    """A strip of full windows, past the caches where that is asked for."""
+    if STREAMS:
+        if is_streamed(arrays, tile, at):
+            streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, count)
+            return
+    box_strip(arrays, buffers, par, plane, at, place, width, slot, count)
+
+
+def plane_sum(plane, place, width):
+    """The sum of TERMS terms of a plane, ``width`` apart."""
+    low, high = real(0.0), real(0.0)
+    for i in range(-BEFORE, 0):
+        low = low + load(plane, place + i * width)
+    for i in range(TERMS - BEFORE):
+        high = high + load(plane, place + i * width)
+    return low + high
+
+
+@loop
+def box_strip(arrays, buffers, par, plane, at, place, width, slot, count):
+    """Sum and emit ``count`` neighbours in one loop."""
+    highest = unsigned(0)
+    for j in range(count):
+        total = plane_sum(plane, place + j, width)
+        d = emit(arrays, buffers, par, at + j, slot + j, total)
+        if RAISES:
+            highest = higher(highest, d)
+    if RAISES:
+        if highest >= INFINITE:
+            for j in range(count):
+                store(buffers.total, j, plane_sum(plane, place + j, width))
+            extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+
+
+def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, count):
+    """``box_strip`` past the caches; injected."""
+    raise NotImplementedError("a backend injects the function")
+
+
+def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, positions, first, last):
+    """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
+    raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_ladder")

@@ -1,0 +1,139 @@
+"""Every window added term by term, along an axis whose rows make loops of their own."""
+
+from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.power import INFINITE, unsigned
+from numba_lrn.algorithm.primitives import load, real, store
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
+from numba_lrn.algorithm.window.strips import emit_strip, extremes_strip, higher, is_streamed, strip_count, write_strip
+
+
+def direct(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index."""
+    lanes = tile.lanes
+    whole = lanes == space.inner
+    row = first
+    while row < last:
+        lead = min(space.before, row)
+        tail = min(space.after, space.length - 1 - row)
+        rows = 1
+        if whole and lead == space.before and tail == space.after:
+            # Full windows on rows that are neighbours in memory are one long run.
+            rows = min(last, space.length - space.after) - row
+        at = (tile.outer * space.length + row) * space.inner + tile.lane
+        slot = (row - tile.base) * lanes
+        end = rows * lanes
+        j = 0
+        while j < end:
+            count = strip_count(arrays, tile, at + j, end - j)
+            window_strip(arrays, buffers, par, tile, at + j, space.inner, slot + j, lanes, lead, lead + tail + 1, count)
+            j += count
+        row += rows
+
+
+def window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, terms, count):
+    """Sum a strip and emit it: in one loop where the window is known beforehand and full, in two elsewhere."""
+    if TERMS > 0:
+        fused_window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, terms, count)
+    else:
+        sum_strip(arrays, buffers, at - lead * step, step, slot - lead * slot_step, slot_step, terms, count)
+        write_strip(arrays, buffers, par, tile, at, slot, buffers.total, 0, count)
+
+
+def fused_window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, terms, count):
+    """A strip of a window of TERMS elements, of which the ends of the axis have fewer."""
+    if terms < TERMS:
+        sum_few(arrays, buffers, at - lead * step, step, slot - lead * slot_step, slot_step, terms, count)
+        emit_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+        return
+    if STREAMS:
+        if is_streamed(arrays, tile, at):
+            streamed_fused_strip(arrays, buffers, par, at, step, slot, slot_step, count)
+            return
+    fused_strip(arrays, buffers, par, at, step, slot, slot_step, count)
+
+
+def window_sum(arrays, buffers, at, step, slot, slot_step):
+    """The sum of a full window of TERMS terms around one element, in two chains."""
+    low, high = real(0.0), real(0.0)
+    for i in range(-BEFORE, 0):
+        low = add_term(arrays, buffers, at + i * step, slot + i * slot_step, low)
+    for i in range(TERMS - BEFORE):
+        high = add_term(arrays, buffers, at + i * step, slot + i * slot_step, high)
+    return low + high
+
+
+@loop
+def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
+    """Sum and emit ``count`` neighbours in one loop: memory is read while powers are taken, not before."""
+    highest = unsigned(0)
+    for j in range(count):
+        total = window_sum(arrays, buffers, at + j, step, slot + j, slot_step)
+        d = emit(arrays, buffers, par, at + j, slot + j, total)
+        if RAISES:
+            highest = higher(highest, d)
+    if RAISES:
+        if highest >= INFINITE:
+            for j in range(count):
+                store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
+            extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+
+
+def streamed_fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
+    """``fused_strip`` past the caches; injected."""
+    raise NotImplementedError("a backend injects the function")
+
+
+@loop
+def sum_strip(arrays, buffers, at, step, slot, slot_step, terms, count):
+    """total[j] = the sum of ``terms`` terms, ``step`` apart, the first at at + j."""
+    total = buffers.total
+    if terms >= 5:
+        # In two chains: fewer roundings of large sums, and a shorter wait for each.
+        for j in range(count):
+            t = add_term(arrays, buffers, at + j, slot + j, real(0.0))
+            t = add_term(arrays, buffers, at + step + j, slot + slot_step + j, t)
+            u = add_term(arrays, buffers, at + 2 * step + j, slot + 2 * slot_step + j, real(0.0))
+            u = add_term(arrays, buffers, at + 3 * step + j, slot + 3 * slot_step + j, u)
+            t = add_term(arrays, buffers, at + 4 * step + j, slot + 4 * slot_step + j, t + u)
+            store(total, j, t)
+        term = 5
+    else:
+        for j in range(count):
+            store(total, j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+        term = 1
+    while term + 4 <= terms:
+        a0 = at + term * step
+        s0 = slot + term * slot_step
+        for j in range(count):
+            t = add_term(arrays, buffers, a0 + j, s0 + j, real(0.0))
+            t = add_term(arrays, buffers, a0 + step + j, s0 + slot_step + j, t)
+            u = add_term(arrays, buffers, a0 + 2 * step + j, s0 + 2 * slot_step + j, real(0.0))
+            u = add_term(arrays, buffers, a0 + 3 * step + j, s0 + 3 * slot_step + j, u)
+            t = t + u
+            store(total, j, load(total, j) + t)
+        term += 4
+    if term + 2 <= terms:
+        a0 = at + term * step
+        s0 = slot + term * slot_step
+        for j in range(count):
+            t = add_term(arrays, buffers, a0 + j, s0 + j, real(0.0))
+            t = add_term(arrays, buffers, a0 + step + j, s0 + slot_step + j, t)
+            store(total, j, load(total, j) + t)
+        term += 2
+    if term < terms:
+        a0 = at + term * step
+        s0 = slot + term * slot_step
+        for j in range(count):
+            store(total, j, add_term(arrays, buffers, a0 + j, s0 + j, load(total, j)))
+
+
+@loop
+def sum_few(arrays, buffers, at, step, slot, slot_step, terms, count):
+    """``sum_strip`` for the few rows at the ends of an axis, in less machine code."""
+    total = buffers.total
+    for j in range(count):
+        store(total, j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
+    for term in range(1, terms):
+        a, s = at + term * step, slot + term * slot_step
+        for j in range(count):
+            store(total, j, add_term(arrays, buffers, a + j, s + j, load(total, j)))

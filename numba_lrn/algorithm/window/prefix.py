@@ -1,0 +1,148 @@
+"""Windows of any size by prefix sums that are restarted every n rows."""
+
+from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.power import INFINITE, unsigned
+from numba_lrn.algorithm.primitives import load, real, store
+from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term, emit
+from numba_lrn.algorithm.window.strips import clear, extremes_strip, higher, is_streamed, strip_count, write_row
+
+GROUP = 8  # rows of suffix sums that are made in one loop
+
+
+def prefix(arrays, buffers, par, space, tile, positions, first, last):
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index, by prefix sums restarted every n rows."""
+    n = space.before + space.after + 1
+    row = first
+    while row < last:
+        start = row // n * n
+        stop = min(last, start + n)
+        suffix_rows(arrays, buffers, space, tile, row, start, n)
+        prefix_rows(arrays, buffers, par, space, tile, row, stop, start + n - space.before)
+        row = stop
+
+
+@loop
+def suffix_rows(arrays, buffers, space, tile, row, start, n):
+    """suffix[t] = the terms of padded rows start + t … start + n − 1, for t from n − 1 down to row − start."""
+    lanes = tile.lanes
+    running, suffix = buffers.running, buffers.suffix
+    clear(running, 4 * lanes)
+    last = row - start
+    t = n - 1
+    while t >= last:
+        source = start + t - space.before
+        at = (tile.outer * space.length + source) * space.inner + tile.lane
+        slot = (source - tile.base) * lanes
+        place = t * lanes
+        if (n - 1 - t) % GROUP == 0 and t - GROUP + 1 >= last and GROUP - 1 <= source < space.length:
+            suffix_group(arrays, buffers, at, space.inner, slot, lanes, place)
+            t -= GROUP
+        else:
+            if source >= 0 and source < space.length:
+                for j in range(lanes):
+                    store(running, j, add_term(arrays, buffers, at + j, slot + j, load(running, j)))
+            for j in range(lanes):
+                store(suffix, place + j, load(running, lanes + j) + load(running, j))
+            t -= 1
+        carry(running, lanes, n - 1 - t, n)
+
+
+@loop
+def suffix_group(arrays, buffers, at, step, slot, lanes, place):
+    """GROUP rows of suffix sums, downwards. Row by row, the running sums went through memory each time."""
+    running, suffix = buffers.running, buffers.suffix
+    for j in range(lanes):
+        run, base = load(running, j), load(running, lanes + j)
+        for i in range(GROUP):
+            run = add_term(arrays, buffers, at - i * step + j, slot - i * lanes + j, run)
+            store(suffix, place - i * lanes + j, base + run)
+        store(running, j, run)
+
+
+@loop
+def carry(running, lanes, rows, n):
+    """After ``rows`` rows of a block of n: the first part into the second, or the second into the third.
+
+    In ``running`` lie one after the other, ``lanes`` each: the first part, the sum of the others, these others.
+    """
+    short = 8 if n <= 512 else 16
+    if rows % short == 0:
+        both, second, third = lanes, 2 * lanes, 3 * lanes
+        if rows % (short * short) == 0:
+            for j in range(lanes):
+                part = load(running, third + j) + (load(running, second + j) + load(running, j))
+                store(running, third + j, part)
+                store(running, both + j, part)
+            clear(running, lanes)
+            for j in range(lanes):
+                store(running, second + j, real(0.0))
+        else:
+            for j in range(lanes):
+                part = load(running, second + j) + load(running, j)
+                store(running, second + j, part)
+                store(running, both + j, load(running, third + j) + part)
+            clear(running, lanes)
+
+
+@loop
+def prefix_rows(arrays, buffers, par, space, tile, row, stop, source):
+    """Emit rows ``row`` … ``stop − 1`` of one block; ``source`` is the first row of the block after it."""
+    lanes = tile.lanes
+    n = space.before + space.after + 1
+    running, suffix, total = buffers.running, buffers.suffix, buffers.total
+    clear(running, 4 * lanes)
+    begin = row // n * n
+    for i in range(begin, stop):
+        t = i - begin
+        place = t * lanes
+        at = (tile.outer * space.length + i) * space.inner + tile.lane
+        slot = (i - tile.base) * lanes
+        following = source + t
+        goes_on = following >= 0 and following < space.length and i + 1 < stop
+        next_at = (tile.outer * space.length + following) * space.inner + tile.lane
+        next_slot = (following - tile.base) * lanes
+        if i >= row and goes_on:
+            j = 0
+            while j < lanes:
+                count = strip_count(arrays, tile, at + j, lanes - j)
+                if STREAMS:
+                    if is_streamed(arrays, tile, at + j):
+                        streamed_prefix_strip(
+                            arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count
+                        )
+                        j += count
+                        continue
+                prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count)
+                j += count
+        elif i >= row:
+            for j in range(lanes):
+                store(total, j, load(suffix, place + j) + (load(running, lanes + j) + load(running, j)))
+            write_row(arrays, buffers, par, tile, at, slot, total, 0, lanes)
+        elif goes_on:
+            for j in range(lanes):
+                store(running, j, add_term(arrays, buffers, next_at + j, next_slot + j, load(running, j)))
+        carry(running, lanes, t + 1, n)
+
+
+@loop
+def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
+    """Lanes ``first`` … ``last − 1`` of a row of window sums; the next row's terms go into the running sums."""
+    running, suffix, totals = buffers.running, buffers.suffix, buffers.total
+    highest = unsigned(0)
+    for j in range(last - first):
+        run = load(running, first + j)
+        total = load(suffix, place + first + j) + (load(running, lanes + first + j) + run)
+        if RAISES:
+            store(totals, j, total)
+        store(running, first + j, add_term(arrays, buffers, next_at + first + j, next_slot + first + j, run))
+        d = emit(arrays, buffers, par, at + first + j, slot + first + j, total)
+        if RAISES:
+            highest = higher(highest, d)
+    if RAISES:
+        if highest >= INFINITE:
+            extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)
+
+
+def streamed_prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
+    """``prefix_strip`` past the caches; injected."""
+    raise NotImplementedError("a backend injects the function")
