@@ -16,11 +16,10 @@ from numba_lrn.backends.cuda.plan import Device
 from tests.support import DTYPES
 
 pytestmark = pytest.mark.compiled
-DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (10, 0), (12, 0))
 
 
-def variants(problems, dtypes, recipes=("forward", "backward")):
+def variants(problems, dtypes, recipes=report.RECIPES):
     """name → variant, each once."""
     found = {}
     for problem in problems:
@@ -36,7 +35,7 @@ FLOAT32 = ("float32",)
 MAIN = {
     **variants(report.MAIN[:2], ("float32", "float16")),
     **variants(report.MAIN[2:], FLOAT32),
-    **variants(report.MAIN[:2], FLOAT32, DERIVATIVES),
+    **variants(report.MAIN[:2], FLOAT32, report.DERIVATIVES),
 }
 BFLOAT16 = variants(report.MAIN[:1], ("bfloat16",))
 OTHERS = {
@@ -44,7 +43,7 @@ OTHERS = {
     **variants(report.OTHERS, FLOAT32),
     **variants(report.MAIN[:2], ("bfloat16", "float64")),
     **variants(report.OTHERS[-2:], ("float16",)),
-    **variants(report.MAIN[2:], FLOAT32, DERIVATIVES),
+    **variants(report.MAIN[2:], FLOAT32, report.DERIVATIVES),
     **variants(report.OTHERS[1:3], FLOAT32, ("double_backward",)),
     **variants(report.OTHERS[-2:], FLOAT32, ("backward_all",)),
     **variants(report.MAIN[:1], ("float16", "bfloat16", "float64"), ("backward_all", "double_backward")),
@@ -71,8 +70,9 @@ def check(variant, capability):
     # What the report says of the machine code: .local in PTX does not show spills.
     assert linked.spilled_bytes == 0
     assert linked.stack_bytes == 0
-    # With 168, three blocks of 128 threads a multiprocessor; the five rings of double backward take 170 on sm_100.
-    assert linked.registers <= (176 if variant.twice and variant.windows > 1 else 168)
+    # With 168, three blocks of 128 threads a multiprocessor; the five rings of double backward leave room for two: they
+    # take 156 on sm_90, 170 on sm_100, 192 in float64.
+    assert linked.registers <= (192 if variant.twice and variant.windows > 1 else 168)
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces
@@ -85,7 +85,7 @@ def check(variant, capability):
         assert "fma.rn.f64" in text
     if variant.adjacent and variant.lanes > 1:
         check_vectors(variant, text)
-    if set(variant.loaded) <= set(CALLERS) and variant.phases[-1].stored:
+    if set(variant.loaded) <= set(CALLERS) and set(variant.phases[-1].stored) & set(CALLERS):
         check_conversions(variant, text, capability)
 
 

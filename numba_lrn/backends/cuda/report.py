@@ -22,7 +22,8 @@ from numba_lrn.backends.cuda.kernels import Variant
 from numba_lrn.backends.cuda.plan import Device, make_plan
 from numba_lrn.operator import LocalResponseNorm
 
-RECIPES = ("forward", "backward", "jvp", "backward_parameters", "backward_all", "double_backward")
+RECIPES = ("forward", "backward")
+DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
 
 
 class Problem(NamedTuple):
@@ -126,7 +127,7 @@ def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> 
     seen: set[Variant] = set()
     device = Device(compute_capability)
     for problem in problems:
-        for recipe in RECIPES:
+        for recipe in RECIPES + (DERIVATIVES if problem in MAIN else ()):
             for name in ("float32", "float16"):
                 for variant in problem.variants(recipe, np.dtype(name), device):
                     if variant not in seen:
@@ -136,7 +137,7 @@ def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> 
                         way = "neighbours" if variant.adjacent else "apart"
                         ends = ", ".join(end.replace("_", " ") for phase in variant.phases for _, end in phase.stages)
                         yield (
-                            f"{problem.name}, {recipe}",
+                            f"{problem.name}, {recipe.replace('_', ' ')}",
                             name,
                             variant.form.replace("_", " ") + (" twice" if variant.twice else ""),
                             ends,
