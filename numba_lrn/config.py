@@ -129,6 +129,7 @@ def _simd_bits() -> int | None:
     import numba
 
     from numba_lrn.backends.cpu.compiler import OPTIONS
+    from numba_lrn.backends.cpu.linking import EntryCompiler
     from numba_lrn.backends.cpu.primitives import load, store
 
     def square(x: Any) -> None:
@@ -136,7 +137,7 @@ def _simd_bits() -> int | None:
             value = load(x, i)
             store(x, i, value * value)
 
-    dispatcher = numba.njit("void(float32[::1])", **OPTIONS)(square)
+    dispatcher = numba.njit("void(float32[::1])", pipeline_class=EntryCompiler, **OPTIONS)(square)
     assembly = "\n".join(dispatcher.inspect_asm().values())
     for bits, register in ((512, r"%zmm\d"), (256, r"%ymm\d"), (128, r"%xmm\d|\bv\d+\.4s\b")):
         if re.search(register, assembly):

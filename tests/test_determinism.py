@@ -7,8 +7,8 @@ import pytest
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.backends.cpu import launch
-from numba_lrn.backends.cpu.kernels import Layout
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, choose_form, make_plan
+from numba_lrn.backends.cpu.worker import Layout
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
 # Arrays of each form that are shared among threads (over 256 KB) and cut into several tiles, along every direction
@@ -20,8 +20,8 @@ TILED = {
     "masked, outer indices cut": Case("masked", (997, 21, 5), 1, 2, 4),
     "prefix, lanes cut": Case("prefix", (2, 50, 3001), 1, 12, 7),
     "prefix, rows cut": Case("prefix", (2, 3000, 80), 1, 9, 10),
-    "ladder, outer indices cut": Case("ladder", (301, 300), 1, 9, 12),
-    "ladder, rows cut": Case("ladder", (2, 50001), 1, 30, 40),
+    "turned, outer indices cut": Case("turned", (301, 300), 1, 9, 12),
+    "turned, rows cut": Case("turned", (2, 200001), 1, 30, 40),
     "box, outer indices cut": Case("box", (1501, 7, 9), (1, 2), (1, 2), (2, 0)),
     "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),

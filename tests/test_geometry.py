@@ -10,9 +10,9 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cpu import kernels
-from numba_lrn.backends.cpu.kernels import Layout
+from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
+from numba_lrn.backends.cpu.worker import Layout
 
 
 def plain(extent):
@@ -119,13 +119,13 @@ def test_dimensions_sum_the_same_windows(axes):
         ((2, 96, 55, 55), 1, 5, "direct"),
         ((2, 96, 55, 55), 1, 63, "prefix"),
         ((2, 55, 55, 96), -1, 5, "masked"),
-        ((2, 55, 55, 96), -1, 63, "ladder"),
+        ((2, 55, 55, 96), -1, 63, "turned"),
         ((2, 96, 55, 55), (2, 3), 3, "box"),
         ((2, 96, 55, 55), (1, 3), 3, "box"),
         ((2, 96, 55, 55), 1, 1, "direct"),
         ((10**6,), 0, 5, "direct"),
-        ((10**6,), 0, 500, "ladder"),
-        ((10**6, 2), 0, 10**9, "ladder"),
+        ((10**6,), 0, 500, "turned"),
+        ((10**6, 2), 0, 10**9, "turned"),
     ],
 )
 def test_form(shape, axis, size, form):
@@ -151,7 +151,7 @@ def plan_of(shape, op, recipe, threads, in_place):
     return dimensions, make_plan(dimensions, recipe, op, np.dtype(np.float32), threads, in_place)
 
 
-def tiles_of(plan, worker, workers):
+def tiles_of(plan, number, workers):
     """(tile, first, last) of each tile of a worker, as the kernel walks them."""
     found = []
 
@@ -161,10 +161,10 @@ def tiles_of(plan, worker, workers):
     def values(*fields):
         return fields
 
-    namespace = {**vars(kernels), "run_tile": run_tile, "Parameters": values, "Arrays": values, "sums_of": values}
-    namespace["fence"] = values
-    run_worker = rebind(kernels._run_worker, namespace, "run_worker")
-    run_worker((), np.empty(0, np.float32), plan.positions, plan.scalars, plan.layout, worker, workers)
+    namespace = {**vars(worker), "run_tile": run_tile, "Parameters": values, "Arrays": values, "fence": values}
+    namespace.update((f"{name}_of", values) for name in worker.Buffers._fields)
+    run_worker = rebind(worker.run_worker, namespace, "run_worker")
+    run_worker((None,), np.empty(0, np.float32), plan.positions, plan.scalars, plan.layout, number, workers)
     return found
 
 
@@ -204,8 +204,8 @@ def test_tiles_cover_every_element_once(shape, axis, size, recipe, in_place):
         seen = np.zeros((layout.outers, layout.length, layout.inner // layout.unit, layout.unit), np.int8)
         assert seen.size == math.prod(shape)
         assert 1 <= plan.workers <= threads
-        for worker in range(plan.workers):
-            tiles = tiles_of(plan, worker, plan.workers)
+        for number in range(plan.workers):
+            tiles = tiles_of(plan, number, plan.workers)
             assert tiles, "a worker without work"
             for tile, first, last in tiles:
                 assert tile.lanes > 0

@@ -27,7 +27,7 @@ def problems(draw, dtypes):
     """(op, x, g): up to five axes, any subset of them windowed, windows of any sides, memory in any order."""
     ndim = draw(st.integers(1, 5))
     shape = draw(st.lists(st.integers(1, 6), min_size=ndim, max_size=ndim))
-    if draw(st.booleans()):  # a long axis: rows that make loops of their own, or windows that make ladders
+    if draw(st.booleans()):  # a long axis: rows that make loops of their own, or windows that are turned
         shape[draw(st.integers(0, ndim - 1))] = draw(st.integers(30, 50))
     axes = draw(st.lists(st.integers(0, ndim - 1), min_size=1, max_size=min(ndim, 3), unique=True))
     sides = st.one_of(st.integers(0, 4), st.integers(8, 30), st.just(10**9))

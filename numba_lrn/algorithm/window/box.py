@@ -165,4 +165,4 @@ def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, coun
 
 def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, positions, first, last):
     """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
-    raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_ladder")
+    raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_turned")

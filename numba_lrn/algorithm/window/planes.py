@@ -3,13 +3,15 @@
 from typing import Any, NamedTuple
 
 from numba_lrn.algorithm.primitives import load, store
-from numba_lrn.algorithm.window.contract import Tile
+from numba_lrn.algorithm.window.contract import Space, Tile
 from numba_lrn.algorithm.window.direct import direct, sum_strip
-from numba_lrn.algorithm.window.ladder import ladder
 from numba_lrn.algorithm.window.masked import sum_masked
 from numba_lrn.algorithm.window.prefix import prefix
+from numba_lrn.algorithm.window.turned import turn, turn_back, turn_part
 
 PLANE_LANES = 1024
+TURNED_LANES = 112  # of rows of 96 or 256 elements; 240 take 1.1 × as long, 496 1.3 ×
+TURNED_BLOCK = 128 * 1024  # elements of a turned block
 
 
 class Planes(NamedTuple):
@@ -17,6 +19,18 @@ class Planes(NamedTuple):
 
     x: Any
     out: Any
+
+
+def group_of(length, unit):
+    """Outer indices, or parts of an axis, that are turned together."""
+    return max(1, min(TURNED_LANES, TURNED_BLOCK // length) // unit)
+
+
+def part_of(rows, n, lanes):
+    """Rows of an axis that make a lane, where ``lanes`` are there anyway: whole blocks of n, or all rows."""
+    parts = TURNED_LANES // lanes
+    part = max(2 * n, -(-rows // max(parts, 1) // n) * n)
+    return part if parts > 1 and part < rows else rows
 
 
 class Sums(NamedTuple):
@@ -67,9 +81,52 @@ def plane_prefix(planes, buffers, space, outers, strip, positions, first, last):
             prefix(planes, buffers, 0, space, tile, 0, first, last)
 
 
-def plane_ladder(planes, buffers, space, outers, strip, positions, first, last):
-    """The same by ``ladder``, several blocks at a time."""
-    group = max(1, PLANE_LANES // (space.length * space.unit))
-    for outer in range(0, outers, group):
-        tile = Tile(outer, min(outer + group, outers), 0, space.unit, 0, space.length, strip, 0)
-        ladder(planes, buffers, 0, space, tile, 0, first, last)
+def plane_turned(planes, buffers, space, outers, strip, positions, first, last):
+    """The same by ``prefix`` on turned blocks, of several outer indices or of several parts of an axis."""
+    length, unit = space.length, space.unit
+    n = space.before + space.after + 1
+    part = part_of(last - first, n, outers * unit)
+    if part < last - first or first > 0 or last < length:
+        for outer in range(outers):
+            turned_parts(planes, buffers, space, outer, n, part, first, last)
+    else:
+        group = group_of(length, unit)
+        for outer in range(0, outers, group):
+            count = min(group, outers - outer)
+            start, lanes = outer * length * unit, count * unit
+            block = buffers.turned[: length * lanes]
+            sums = buffers.turned[length * lanes : 2 * length * lanes]
+            turn(planes.x, block, start, count, length, unit, lanes)
+            prefix_turned(block, sums, buffers, length, lanes, space.before, space.after, length, strip)
+            turn_back(sums, planes.out, start, count, length, unit, lanes, length * unit)
+
+
+def turned_parts(planes, buffers, space, outer, n, part, first, last):
+    """Rows ``first`` … ``last − 1`` of one outer index, a part of the axis to a lane.
+
+    Parts begin where a block of n rows does, so that windows are added up as they are without parts.
+    """
+    length, unit = space.length, space.unit
+    start = outer * length * unit
+    rows = part + n - 1
+    group = group_of(rows, unit)
+    for begin in range(first, last, group * part):
+        count = min(group, -(-(last - begin) // part))
+        lanes = count * unit
+        block = buffers.turned[: rows * lanes]
+        sums = buffers.turned[rows * lanes : 2 * rows * lanes]
+        for i in range(count):
+            turn_part(planes.x, block, start, begin + i * part - space.before, length, rows, unit, lanes, i * unit)
+        prefix_turned(block, sums, buffers, rows, lanes, 0, n - 1, part, part * unit)
+        whole = min(count, (last - begin) // part)
+        turn_back(sums, planes.out, start + begin * unit, whole, part, unit, lanes, part * unit)
+        if whole < count:
+            done = begin + whole * part
+            rest = buffers.turned[rows * lanes + whole * unit : 2 * rows * lanes]
+            turn_back(rest, planes.out, start + done * unit, 1, last - done, unit, lanes, 0)
+
+
+def prefix_turned(block, sums, buffers, rows, lanes, before, after, last, strip):
+    """The window sums of a turned block."""
+    space = Space(rows, lanes, lanes, before, after, 0, 0)
+    prefix(Planes(block, sums), buffers, 0, space, Tile(0, 1, 0, lanes, 0, rows, strip, 0), 0, 0, last)

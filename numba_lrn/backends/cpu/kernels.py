@@ -26,8 +26,8 @@ FORM_BUFFERS = {
     "direct": (),
     "masked": (),
     "prefix": ("running", "suffix"),
-    "ladder": ("rungs",),
-    "box": ("running", "suffix", "rungs", "planes"),
+    "turned": ("running", "suffix", "turned", "planes"),
+    "box": ("running", "suffix", "turned", "planes"),
 }
 
 

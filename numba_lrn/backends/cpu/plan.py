@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window.planes import PLANE_LANES
+from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.worker import Layout
@@ -25,14 +25,14 @@ DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
-LADDER_TILE = 4096
+TURNED_TILE = 32 * 1024  # elements of a plane
 LANES = 8192  # lanes of a tile that keeps nothing between stages
 KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
 DIRECT_KEPT = 288 * 1024  # elements of all kept buffers where the stages take turns
 BOX_TILE = 192 * 1024
 PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
-PLANE_PREFIX = 256  # rows of a plane shorter than this make no good loops for prefix sums
+PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
@@ -79,7 +79,7 @@ def choose_form(dimensions: tuple[Dimension, ...]) -> str:
     if inner >= ROW:
         return "direct" if n <= DIRECT else "prefix"
     if n > DIRECT:
-        return "ladder"
+        return "turned"
     return "masked" if length * inner <= MASKED_TILE else "direct"
 
 
@@ -158,15 +158,17 @@ def _layout(
             # Whole blocks, so that a block is summed the same way in every tile.
             tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
         sizes.update(running=4 * tile_lanes, suffix=n * tile_lanes)
-    elif form == "ladder":
+    elif form == "turned":
         block = length * inner
-        tile_outers = max(1, LADDER_TILE // block)
+        tile_outers = max(1, TURNED_TILE // block)
         if workers > 1:
             tile_outers = min(tile_outers, max(1, outers // workers))
-        if not in_place and block > 2 * LADDER_TILE:
-            tile_rows = min(length, max(8 * n, LADDER_TILE // inner))
-        padded = tile_outers * (min(length, tile_rows + n - 1) + n - 1) * inner
-        sizes.update(total=max(strip, padded), rungs=2 * padded)
+        if not in_place and block > 2 * TURNED_TILE:
+            # Whole blocks, so that windows are added up as in one tile.
+            tile_rows = min(length, -(-max(8 * n, 2 * TURNED_TILE // inner) // n) * n)
+        plane_rows = min(length, tile_rows + 3 * (n - 1))
+        axes = [address_of(form, real), 1, length, inner, before, after]
+        sizes.update(_turned(tile_outers, plane_rows, inner, n), planes=2 * tile_outers * plane_rows * inner)
     else:
         row = inner // unit
         # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
@@ -188,6 +190,16 @@ def _layout(
         **sizes,
     )  # fmt: skip
     return layout, axes, positions
+
+
+def _turned(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
+    """The sizes of the buffers of a pass by turning, over at most ``outers`` blocks of at most ``length`` rows."""
+    lanes = min(group_of(length, unit), outers) * unit
+    block = length * lanes
+    if 2 * n < length:  # there may be parts, a lane each
+        lanes = max(lanes, min(TURNED_LANES, -(-length // (2 * n)) * unit))
+        block = max(block, 3 * length * unit)
+    return {"running": 4 * lanes, "suffix": n * lanes, "turned": 2 * block}
 
 
 def _direct_tile(
@@ -213,7 +225,7 @@ def _box(
 ) -> tuple[list[int], dict[str, int], NDArray]:
     """The table of the axes of a box, innermost first, the sizes of its passes' buffers, and their positions."""
     axes: list[int] = []
-    sizes = {"running": 4 * PLANE_LANES, "suffix": 0, "total": STRIP, "rungs": 0}
+    sizes = {"running": 4 * PLANE_LANES, "suffix": 0, "total": STRIP, "turned": 0}
     positions = np.zeros(1, np.int32)
     innermost = True
     for index in range(len(dimensions) - 2, first - 1, -1):
@@ -226,17 +238,17 @@ def _box(
         unit, n = units * lanes, before + after + 1
         if n <= PLANE_DIRECT:
             short = innermost and index != first and unit < ROW and length * unit <= MASKED_TILE
-            form = "masked" if short else "direct" if unit >= PLANE_ROW else "ladder"
+            form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
         else:
-            form = "prefix" if unit >= PLANE_PREFIX else "ladder"
+            form = "prefix" if unit >= PLANE_PREFIX else "turned"
         axes += [address_of(form, real), count, extent, units, before, after]
         if form == "masked":
             groups = max(1, MASKED_TILE // (length * unit))
             positions = np.tile(np.repeat(np.arange(length, dtype=np.int32), unit), groups)
-        elif form == "ladder":
-            padded = max(1, PLANE_LANES // (length * unit)) * (length + n - 1) * unit
-            sizes["total"] = max(sizes["total"], padded)
-            sizes["rungs"] = max(sizes["rungs"], 2 * padded)
+        elif form == "turned":
+            blocks = 1 if index == first else rows * count
+            for name, size in _turned(blocks, length, unit, n).items():
+                sizes[name] = max(sizes[name], size)
         elif form == "prefix":
             sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
         innermost = False

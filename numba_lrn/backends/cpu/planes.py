@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     total: Any
     running: Any
     suffix: Any
-    rungs: Any
+    turned: Any
 
 
 def _entry(stamp: str) -> Callable:
@@ -62,7 +62,7 @@ def _entry(stamp: str) -> Callable:
         total,
         running,
         suffix,
-        rungs,
+        turned,
         positions,
         outers,
         length,
@@ -76,16 +76,16 @@ def _entry(stamp: str) -> Callable:
         stamp  # noqa: B018
         space = Space(length, unit, unit, before, after, 0, 0)
         run_pass(
-            Planes(source, target), Parts(total, running, suffix, rungs), space, outers, strip, positions, first, last
+            Planes(source, target), Parts(total, running, suffix, turned), space, outers, strip, positions, first, last
         )
 
     return entry
 
 
 @intrinsic
-def _call(typingctx, address, source, target, total, running, suffix, rungs, positions, o, n, u, b, a, s, f, e):
+def _call(typingctx, address, source, target, total, running, suffix, turned, positions, o, n, u, b, a, s, f, e):
     """Call the pass at ``address``."""
-    planes = (source, target, total, running, suffix, rungs, positions)
+    planes = (source, target, total, running, suffix, turned, positions)
     pass_types = planes + (numba_types.int64,) * 8
 
     def codegen(context, builder, signature, arguments):
@@ -104,6 +104,6 @@ def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, le
     before = axis.after if transposed else axis.before
     after = axis.before if transposed else axis.after
     _call(
-        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.rungs, positions,
+        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.turned, positions,
         outers, length, unit, before, after, strip, first, last,
     )  # fmt: skip

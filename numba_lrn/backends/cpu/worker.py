@@ -32,7 +32,7 @@ class Buffers(NamedTuple):
     squares: Any
     running: Any  # running sums of a row's lanes, in three parts
     suffix: Any  # suffix sums of one block of rows
-    rungs: Any  # sums of 1, 4, 16, … neighbours
+    turned: Any  # a turned block of terms, and one of sums
     planes: Any  # the two planes of a box
     sums: Any  # the tile's part of the caller's sums
     stages: Any  # all that is kept between stages, one buffer after another
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     squares: int
     running: int
     suffix: int
-    rungs: int
+    turned: int
     planes: int
 
 
@@ -146,7 +146,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
             squares_of(workspace, e5, e6),
             running_of(workspace, e6, e7),
             suffix_of(workspace, e7, e8),
-            rungs_of(workspace, e8, e9),
+            turned_of(workspace, e8, e9),
             planes_of(workspace, e9, e10),
             sums_of(arrays[-1], index * SUMS, (index + 1) * SUMS),
             stages_of(workspace, e1, e6),
