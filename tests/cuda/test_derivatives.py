@@ -180,6 +180,22 @@ def test_sums_count_each_element_once(name):
 
 
 @simulated
+@pytest.mark.parametrize(
+    ("shape", "form", "lanes", "aligned"), [((1, 6, 301), "walk", 2, True), ((30, 12), "last", 1, False)], ids=str
+)
+def test_several_blocks(shape, form, lanes, aligned):
+    """Columns beyond the last, where d = k = 0, and elements that two blocks compute: none of them counts."""
+    op = LocalResponseNorm.from_window(1, 2, 1, 1.0, 0.75, 0.0)
+    given = arrays(shape)
+    for recipe in DERIVATIVES:
+        got, plan = compute(op, recipe, *given, aligned=aligned)
+        (launch,) = plan.launches
+        assert (launch.variant.form, launch.variant.lanes) == (form, lanes)
+        assert launch.grid[0] > 1
+        assert_derivatives(op, recipe, got, *given)
+
+
+@simulated
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["across channels", "channels last", "large window"])
 def test_nan_and_inf_stay_in_their_windows(name, bad):
