@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.algorithm import formulas
+from numba_lrn.algorithm import formulas, recipes
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda import kernels, phases
 from numba_lrn.backends.cuda import plan as plan_module
@@ -273,6 +273,28 @@ def test_phases_are_found_in_the_recipes():
     (shares,) = phases.phases_of("backward_parameters")
     assert shares.reduces
     assert shares.stored == ()
+
+
+def emit_squares(arrays, buffers, par, at, slot, total):
+    """S itself: an end that no recipe of the package has."""
+    store_result(arrays.out, at, total)  # noqa: F821  names of algorithm/recipes.py
+
+
+emit_squares.__module__ = recipes.__name__
+
+
+@simulated
+@pytest.mark.parametrize("name", ["across channels", "channels last", "large window", "box", "box of three axes"])
+def test_a_new_recipe_needs_nothing_else(name, monkeypatch):
+    monkeypatch.setattr(recipes, "emit_squares", emit_squares, raising=False)
+    monkeypatch.setitem(
+        RECIPES, "squares", recipes.Recipe((recipes.Stage("square_term", "emit_squares", raises=False, result="out"),))
+    )
+    op, shape, order = operator(name)
+    x, _, _ = arrays(shape)
+    got, _ = compute(op, "squares", x, x, x, order=order)
+    truth = reference.window_sum(x.astype(np.float64) ** 2, op.windows(x.ndim))
+    np.testing.assert_allclose(got["out"], truth, rtol=1e-6)
 
 
 MUTATIONS = {
