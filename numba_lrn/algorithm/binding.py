@@ -17,6 +17,12 @@ def loop(function: Callable) -> Callable:
     return function
 
 
+def injected(function: Callable) -> Callable:
+    """Mark what a backend replaces. Where it does not, compiling a call of the function fails."""
+    function.__dict__["is_injected"] = True
+    return function
+
+
 def bind(
     modules: tuple[types.ModuleType, ...], compiler: Callable[[Callable], Any], injected: Mapping[str, Any], tag: str
 ) -> dict[str, Any]:
@@ -36,7 +42,8 @@ def bind(
     namespace.update(injected)
     for module in modules:
         for name, value in vars(module).items():
-            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__ and name not in injected:
+            defined = isinstance(value, types.FunctionType) and value.__module__ == module.__name__
+            if defined and name not in injected and "is_injected" not in value.__dict__:
                 namespace[name] = compiler(rebind(value, namespace, f"{name}__{tag}"))
     return namespace
 

@@ -21,6 +21,7 @@ import math
 
 import numpy as np
 
+from numba_lrn.algorithm.binding import injected
 from numba_lrn.algorithm.primitives import bits_of, fma, real, real_of
 
 # The names in the first block are those of float32; float64_constants() has their other values.
@@ -135,6 +136,7 @@ def times_at_extremes(x, d, par):
     return finite_times(x, d, par) if d < real(math.inf) else x * at_infinity
 
 
+@injected
 def finite_times(x, d, par):
     """x·d^(-β) where d is finite; every backend injects one of the functions above."""
     raise NotImplementedError("a backend injects the function")
@@ -146,6 +148,7 @@ def power_at_extremes(d, par):
     return at_extremes(d, p, par.at_infinity), at_extremes(d, s, par.next_at_infinity), at_extremes(d, q, real(1.0))
 
 
+@injected
 def finite_power(d, par):
     """(p, s, q) where d is finite; every backend injects one of the functions below."""
     raise NotImplementedError("a backend injects the power function")

@@ -10,6 +10,7 @@ A recipe names its stages; the backends supply the windows.
 
 from typing import Any, NamedTuple
 
+from numba_lrn.algorithm.binding import injected
 from numba_lrn.algorithm.formulas import (
     add_product,
     add_square,
@@ -158,26 +159,31 @@ RECIPES = {
 }
 
 
+@injected
 def denominator(total, par):
     """d; every backend injects one of algorithm/formulas.py."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def inverse_power(d, par):
     """(p, s, q): d^(-β), and d^(-β-1) in two factors; every backend injects one of algorithm/power.py."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def logarithm(d):
     """ln d; every backend injects one of algorithm/power.py."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def normalized(x, d, par):
     """y = x·d^(-β); every backend injects one of algorithm/power.py."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def store_result(array, index, value):
     """array[index] = value in one of the caller's arrays; every backend injects the way there."""
     raise NotImplementedError("a backend injects the function")

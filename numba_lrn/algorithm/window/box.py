@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
@@ -158,11 +158,13 @@ def box_strip(arrays, buffers, par, plane, at, place, width, slot, count):
             extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
 
 
+@injected
 def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, count):
     """``box_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, positions, first, last):
     """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
     raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_turned")

@@ -1,6 +1,6 @@
 """Two stages in one loop: the second follows the first by the rows that its window reaches ahead."""
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import real, store
 from numba_lrn.algorithm.window.contract import BEFORE, TERMS
@@ -27,7 +27,7 @@ def chase(arrays, buffers, par, space, tile, first, last):
             behind = at + j - BEFORE * space.inner
             count = strip_count(arrays, tile, behind, min(end - j, lanes))
             if is_streamed(arrays, tile, behind):
-                streamed_chase(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
+                chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
             else:
                 fused_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
                 slot_behind = slot + j - BEFORE * lanes
@@ -38,7 +38,7 @@ def chase(arrays, buffers, par, space, tile, first, last):
 
 @loop
 def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
-    """Sum and emit ``count`` neighbours, and those BEFORE rows before them in the next stage."""
+    """Sum and emit ``count`` neighbours, and past the caches those BEFORE rows before them in the next stage."""
     behind_at, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
     highest = unsigned(0)
     for j in range(count):
@@ -64,26 +64,25 @@ def window_sum_with(arrays, buffers, at, step, slot, slot_step, newest):
     return low + (high + newest)
 
 
-def streamed_chase(arrays, buffers, par, at, step, slot, slot_step, count):
-    """``chased_strip`` past the caches; injected."""
-    raise NotImplementedError("a backend injects the function")
-
-
+@injected
 def add_term_behind(arrays, buffers, at, slot, total):
     """``add_term`` of the next stage; injected."""
     raise NotImplementedError("a backend injects the stage's term")
 
 
+@injected
 def emit_and_pass(arrays, buffers, par, at, slot, total):
     """``emit`` that also returns the term that the next stage sums; injected."""
     raise NotImplementedError("a backend injects the stage's end")
 
 
+@injected
 def emit_behind(arrays, buffers, par, at, slot, total):
     """``emit`` of the next stage; injected."""
     raise NotImplementedError("a backend injects the function")
 
 
+@injected
 def fused_behind(arrays, buffers, par, at, step, slot, slot_step, count):
     """``fused_strip`` of the next stage; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.primitives import load, store
 
 # Injected constants, by which a compiler drops what a stage does not need.
@@ -61,21 +61,25 @@ def move_to_front(room, held, source, count):
             store(room, start + j, load(room, start + source + j))
 
 
+@injected
 def add_term(arrays, buffers, at, slot, total):
     """``total`` plus one term; injected."""
     raise NotImplementedError("a backend injects the stage's term")
 
 
+@injected
 def emit(arrays, buffers, par, at, slot, total):
     """What becomes of a window sum; injected. Returns the d that it raised to a power, if any."""
     raise NotImplementedError("a backend injects the stage's end")
 
 
+@injected
 def emit_extremes(arrays, buffers, par, at, slot, total):
     """``emit`` with a power that is right for an infinite d and for NaN too; injected."""
     raise NotImplementedError("a backend injects the stage's end")
 
 
+@injected
 def misalignment_of_result(arrays, at):
     """Elements from a place in the result to the next cache line; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -1,6 +1,6 @@
 """Every window added term by term, along an axis whose rows make loops of their own."""
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
@@ -78,6 +78,7 @@ def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
             extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
 
 
+@injected
 def streamed_fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
     """``fused_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")

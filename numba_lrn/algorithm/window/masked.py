@@ -5,7 +5,7 @@ A table tells each element its position on the axis, and so which of its neighbo
 
 import numpy as np
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, load_integer, real, store
 from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
@@ -69,6 +69,7 @@ def fused_masked(arrays, buffers, par, space, start, positions, first, count):
             extremes_strip(arrays, buffers, par, at, first, buffers.total, 0, count)
 
 
+@injected
 def streamed_fused_masked(arrays, buffers, par, space, start, positions, first, count):
     """``fused_masked`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -21,12 +21,12 @@ class Planes(NamedTuple):
     out: Any
 
 
-def group_of(length, unit):
+def group_of(length: Any, unit: Any) -> Any:
     """Outer indices, or parts of an axis, that are turned together."""
     return max(1, min(TURNED_LANES, TURNED_BLOCK // length) // unit)
 
 
-def part_of(rows, n, lanes):
+def part_of(rows: Any, n: Any, lanes: Any) -> Any:
     """Rows of an axis that make a lane, where ``lanes`` are there anyway: whole blocks of n, or all rows."""
     parts = TURNED_LANES // lanes
     part = max(2 * n, -(-rows // max(parts, 1) // n) * n)

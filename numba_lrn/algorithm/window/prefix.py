@@ -1,6 +1,6 @@
 """Windows of any size by prefix sums that are restarted every n rows."""
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term, emit
@@ -143,6 +143,7 @@ def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lane
             extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)
 
 
+@injected
 def streamed_prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
     """``prefix_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import accumulate, bits_of, fence, load, real, store
 from numba_lrn.algorithm.window.contract import RAISES, STREAMS, emit, emit_extremes, misalignment_of_result
@@ -65,6 +65,7 @@ def write_strip(arrays, buffers, par, tile, at, slot, totals, offset, count):
     emit_strip(arrays, buffers, par, at, slot, totals, offset, count)
 
 
+@injected
 def streamed_emit_strip(arrays, buffers, par, at, slot, totals, offset, count):
     """``emit_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -6,6 +6,7 @@ The names that stand for a kernel's own stages and arrays are injected (kernels.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numba_lrn.algorithm.binding import injected
 from numba_lrn.algorithm.formulas import Parameters
 from numba_lrn.algorithm.primitives import fence
 from numba_lrn.algorithm.recipes import SUMS, Arrays
@@ -231,16 +232,19 @@ def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, read
         behind(arrays, buffers, par, mirror, tile, positions, row_from, row_to)
 
 
+@injected
 def ahead(arrays, buffers, par, space, tile, positions, first, last):
     """The stages before any transposed window; injected."""
     raise NotImplementedError("a backend injects the stages")
 
 
+@injected
 def behind(arrays, buffers, par, space, tile, positions, first, last):
     """The others; injected."""
     raise NotImplementedError("a backend injects the stages")
 
 
+@injected
 def chase(arrays, buffers, par, space, tile, first, last):
     """Two stages in one loop; injected."""
     raise NotImplementedError("a backend injects the function")

@@ -1,0 +1,55 @@
+"""Results that go past the caches are those that do not, to the bit."""
+
+import numpy as np
+import pytest
+
+from numba_lrn.backends.cpu import launch, plan
+from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
+
+# Windows with kernels of their own, and every form without.
+CASES = {
+    "fused across rows": Case("direct", (2, 11, 5, 19), 1, 2, 2),
+    "fused, long rows cut": Case("direct", (2, 40, 3001), 1, 2, 2),
+    "fused, short axis": Case("direct", (3, 4, 64), 1, 2, 2),
+    "fused, contiguous axis": Case("masked", (70, 13), 1, 2, 2),
+    "fused box": Case("box", (3, 12, 13, 16), (1, 2), (2, 2), (2, 2)),
+    **{form: FORMS[form] for form in ("direct across rows", "prefix", "turned, contiguous axis", "box by rows")},
+}
+
+
+@pytest.fixture
+def at_size(monkeypatch):
+    """Results from so many bytes on go past the caches."""
+
+    def set_size(nbytes):
+        monkeypatch.setattr(plan, "STREAM_BYTES", nbytes)
+        launch._route.cache_clear()
+
+    yield set_size
+    launch._route.cache_clear()
+
+
+def results(op, x, g, out, second_order):
+    yield op(x, out=out)
+    yield op.backward(g, x, out=out)
+    if second_order:
+        yield op.jvp(x, g)[1]
+        yield from op.double_backward(g, x, g)
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_same_bits(case, offset, at_size):
+    op = case.operator()
+    finite, g = random_array(1, case.shape), random_array(2, case.shape)
+    extreme = finite.copy()
+    extreme.flat[[finite.size // 2, finite.size // 3]] = np.inf, np.nan
+    second_order = case is CASES["fused across rows"]
+    for x in (finite, extreme):
+        out = shifted(np.empty_like(x), offset)
+        at_size(2**40)
+        usual = [result.copy() for result in results(op, x, g, out, second_order)]
+        at_size(0)
+        for result, expected in zip(results(op, x, g, out, second_order), usual, strict=True):
+            assert_same_bits(result, expected, op)
+            out[...] = 7
