@@ -7,6 +7,8 @@ from numba_lrn.algorithm.window.contract import BEFORE, TERMS
 from numba_lrn.algorithm.window.direct import fused_strip, window_sum
 from numba_lrn.algorithm.window.strips import extremes_strip, higher, is_streamed, strip_count
 
+LINES = 64  # elements that are whole cache lines in every dtype
+
 
 def chase(arrays, buffers, par, space, tile, first, last):
     """Rows ``first`` … ``last − 1`` of one stage, and each time the row of the next that has just become complete.
@@ -15,6 +17,9 @@ def chase(arrays, buffers, par, space, tile, first, last):
     backward takes 1.65 × its roof so, 2.05 with the stages one after the other. In cache there is no difference.
     """
     lanes = tile.lanes
+    # No longer than a row: a strip must not read the results that it keeps. And whole cache lines, so that the next
+    # strip begins with one too: rows of 729 elements took 1.6 × as long with strips of a row.
+    longest = lanes if lanes < LINES else lanes // LINES * LINES
     row = first
     while row < last:
         rows = last - row if lanes == space.inner else 1
@@ -23,9 +28,8 @@ def chase(arrays, buffers, par, space, tile, first, last):
         end = rows * lanes
         j = 0
         while j < end:
-            # No longer than a row: a strip must not read the results that it keeps.
             behind = at + j - BEFORE * space.inner
-            count = strip_count(arrays, tile, behind, min(end - j, lanes))
+            count = strip_count(arrays, tile, behind, min(end - j, longest))
             if is_streamed(arrays, tile, behind):
                 chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
             else:
