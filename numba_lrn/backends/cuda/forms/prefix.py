@@ -24,7 +24,11 @@ def local_sizes(variant):
 
 
 def constants(variant):
-    """Where the groups' sums are kept, those of all windows side by side: WIDE in a row."""
+    """Where the groups' sums are kept, those of all windows side by side: WIDE in a row.
+
+    In ``tail`` and ``head`` each window has a PART of its own. With their rows side by side too, the indices are
+    divisions, and the compiler for sm_100 keeps both arrays in memory.
+    """
     (phase,) = variant.phases
     wide = variant.windows * variant.lanes
     return {
@@ -37,7 +41,7 @@ def constants(variant):
         "IN_SHARED": variant.form == "prefix",
         "SCRATCH": 0 if variant.form == "prefix" else variant.pointers.index("scratch"),
         "WIDE": wide,
-        "GROUP_SUMS": variant.steps * wide,
+        "PART": (variant.steps + 1) * variant.lanes,
         "TAIL": (variant.steps + 1) * wide,
     }
 
@@ -110,15 +114,15 @@ def add_tail(leaving, tail):
     """Each row of a group with those after it."""
     for back in range(BATCH):
         slot = BATCH - 1 - back
-        place = slot // LANES * WIDE + TOTAL + slot % LANES
-        tail[place] = add_term(leaving, leaving, slot, slot, tail[place + WIDE])
+        place = TOTAL * (GROUP + 1) + slot
+        tail[place] = add_term(leaving, leaving, slot, slot, tail[place + LANES])
 
 
 def add_head(entering, head):
     """Each row of a group with those before it."""
     for slot in range(BATCH):
-        place = slot // LANES * WIDE + TOTAL + slot % LANES
-        head[place + WIDE] = add_term(entering, entering, slot, slot, head[place])
+        place = TOTAL * (GROUP + 1) + slot
+        head[place + LANES] = add_term(entering, entering, slot, slot, head[place])
 
 
 def prefix(local, pointers, integers, par, sums):
@@ -166,16 +170,17 @@ def prefix(local, pointers, integers, par, sums):
             load_summed(pointers, bases, row - before, offset, n, length, inner, leaving)
             load_summed(pointers, bases, row - before + n, offset, n, length, inner, entering)
             load_middle(pointers, bases, row, offset, n, length, inner, values)
-            for lane in range(WIDE):
-                tail[GROUP_SUMS + lane] = real(0.0)
-                head[lane] = real(0.0)
+            for window in range(WINDOWS):
+                for lane in range(LANES):
+                    tail[window * PART + BATCH + lane] = real(0.0)
+                    head[window * PART + lane] = real(0.0)
             add_tails(leaving, tail)
             add_heads(entering, head)
             for slot in range(BATCH):
                 lane = slot % LANES
                 for window in range(WINDOWS):
                     wide = window * LANES + lane
-                    at = slot // LANES * WIDE + wide
+                    at = window * PART + slot
                     group_sum = load(group_sums, index_of(group, wide))
                     totals[wide] = tail[at] + group_sum + (high[wide] + (low[wide] + head[at]))
                 step = slot // LANES
@@ -183,9 +188,12 @@ def prefix(local, pointers, integers, par, sums):
                 emit_stages(values, par, slot, slot, totals, lane, counts, shares)
                 if SUMS and lane == LANES - 1:
                     add_shares(shares, sums)
-            for lane in range(WIDE):
-                store(group_sums, index_of(group, lane), head[GROUP_SUMS + lane])
-                low[lane] = low[lane] + head[GROUP_SUMS + lane]
+            for window in range(WINDOWS):
+                for lane in range(LANES):
+                    wide = window * LANES + lane
+                    group_sum = head[window * PART + BATCH + lane]
+                    store(group_sums, index_of(group, wide), group_sum)
+                    low[wide] = low[wide] + group_sum
             for step in range(GROUP):
                 if offset + step < n and row + step < last:
                     store_rows(pointers, bases, row + step, inner, values, step * LANES)
