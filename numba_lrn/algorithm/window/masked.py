@@ -131,6 +131,6 @@ def sum_masked(arrays, buffers, space, start, positions, first, count):
 
 
 def masked_pair(arrays, buffers, at, slot, reach, row, low, high, total):
-    """``total`` plus the terms ``reach`` elements before, if ``row`` is ``low`` at least, and after, if below ``high``."""
+    """``total`` plus the terms ``reach`` elements before, from row ``low`` on, and after, below row ``high``."""
     t = add_term(arrays, buffers, at - reach, slot - reach, total) if row >= low else total
     return add_term(arrays, buffers, at + reach, slot + reach, t) if row < high else t
