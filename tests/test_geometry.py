@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.algorithm.window import planes
+from numba_lrn.algorithm.window.contract import Space
+from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
@@ -270,3 +274,53 @@ def test_one_axis_of_more_than_two_to_the_31_elements():
     (last,) = tiles_of(plan, layout.tiles - 1, layout.tiles)
     assert last[2] == 2**33 + 1
     assert plan.workspace <= 4 * BOX_TILE
+
+
+# Buffers: kernels do not check their bounds.
+
+
+class Recorder:
+    """A buffer that remembers how far it was cut."""
+
+    def __init__(self):
+        self.used = 0
+
+    def __getitem__(self, part):
+        self.used = max(self.used, part.stop)
+        return self
+
+
+@pytest.mark.parametrize("shape", [(300, 96), (1, 4097), (3, 70001), (40, 31, 2), (5, 2000, 7), (2, 300001), (7, 17)])
+def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
+    block, seen = Recorder(), {"suffix": 0, "running": 0}
+
+    def prefix_turned(terms, sums, buffers, rows, lanes, before, after, last):
+        seen["suffix"] = max(seen["suffix"], (before + after + 1) * lanes)
+        seen["running"] = max(seen["running"], 4 * lanes)
+
+    monkeypatch.setattr("numba_lrn.backends.cpu.plan.address_of", lambda form, real: 0)  # compiles nothing
+    monkeypatch.setattr(planes, "prefix_turned", prefix_turned)
+    for name in ("turn", "turn_part", "turn_back"):
+        monkeypatch.setattr(planes, name, lambda *arguments: None)
+    buffers, arrays = types.SimpleNamespace(turned=block), Planes(None, None)
+    for before, after, in_place in itertools.product((9, 30, 400, 10**6), (8, 31, 1000), (False, True)):
+        op = LocalResponseNorm.from_window(1, before, after, 1.0, 0.75, 1.0)
+        _, plan = plan_of(shape, op, "backward", 2, in_place)
+        assert plan.variant.form == "turned"
+        layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+        n = layout.before + layout.after + 1
+        for number in range(plan.workers):
+            for tile, first, last in tiles_of(plan, number, plan.workers):
+                ahead = (tile.base, tile.base + tile.rows, layout.before, layout.after)
+                behind = (first, last, layout.after, layout.before)
+                for start, stop, reach, tail in (ahead, behind):
+                    begin = start // n * n
+                    low, high = max(begin - reach, 0), min(stop + tail, layout.length)
+                    space = Space(high - low, layout.inner, layout.inner, reach, tail, 0, 0)
+                    outers = tile.outer_end - tile.outer
+                    assert 2 * outers * (high - low) * layout.inner <= layout.planes
+                    planes.plane_turned(arrays, buffers, space, outers, layout.strip, 0, begin - low, stop - low)
+        assert block.used <= layout.turned
+        assert seen["suffix"] <= layout.suffix
+        assert seen["running"] <= layout.running
+        block.used, seen = 0, dict.fromkeys(seen, 0)

@@ -97,7 +97,7 @@ def plane_turned(planes, buffers, space, outers, strip, positions, first, last):
             block = buffers.turned[: length * lanes]
             sums = buffers.turned[length * lanes : 2 * length * lanes]
             turn(planes.x, block, start, count, length, unit, lanes)
-            prefix_turned(block, sums, buffers, length, lanes, space.before, space.after, length, strip)
+            prefix_turned(block, sums, buffers, length, lanes, space.before, space.after, length)
             turn_back(sums, planes.out, start, count, length, unit, lanes, length * unit)
 
 
@@ -117,7 +117,7 @@ def turned_parts(planes, buffers, space, outer, n, part, first, last):
         sums = buffers.turned[rows * lanes : 2 * rows * lanes]
         for i in range(count):
             turn_part(planes.x, block, start, begin + i * part - space.before, length, rows, unit, lanes, i * unit)
-        prefix_turned(block, sums, buffers, rows, lanes, 0, n - 1, part, part * unit)
+        prefix_turned(block, sums, buffers, rows, lanes, 0, n - 1, part)
         whole = min(count, (last - begin) // part)
         turn_back(sums, planes.out, start + begin * unit, whole, part, unit, lanes, part * unit)
         if whole < count:
@@ -126,7 +126,7 @@ def turned_parts(planes, buffers, space, outer, n, part, first, last):
             turn_back(rest, planes.out, start + done * unit, 1, last - done, unit, lanes, 0)
 
 
-def prefix_turned(block, sums, buffers, rows, lanes, before, after, last, strip):
+def prefix_turned(block, sums, buffers, rows, lanes, before, after, last):
     """The window sums of a turned block."""
     space = Space(rows, lanes, lanes, before, after, 0, 0)
-    prefix(Planes(block, sums), buffers, 0, space, Tile(0, 1, 0, lanes, 0, rows, strip, 0), 0, 0, last)
+    prefix(Planes(block, sums), buffers, 0, space, Tile(0, 1, 0, lanes, 0, rows, lanes, 0), 0, 0, last)
