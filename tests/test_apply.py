@@ -315,12 +315,22 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
+def heed_ctrl_c():
+    """A shell's background jobs, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path):
     np.save(tmp_path / "x.npy", sample((4, 5)))
     command = [sys.executable, "-m", "numba_lrn", "apply", "x.npy", "y.npy"]
     # Without its cache the first block waits seconds for the compiler.
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=os.environ | {"NUMBA_LRN_CACHE": "0"}, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"NUMBA_LRN_CACHE": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".y.npy.*.part")):
