@@ -34,7 +34,9 @@ def environment(device: Cpu | Cuda, threads: int) -> dict[str, Any]:
         "free_memory": device.free_bytes(),
         "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "variables": {
-            name: value for name, value in sorted(os.environ.items()) if name.startswith(("NUMBA_", "OMP_", "MKL_"))
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("NUMBA_", "OMP_", "MKL_")) and not name.endswith("_DIR")  # where a folder lies
         },
     }
 
