@@ -244,31 +244,38 @@ def _words(array: Any) -> Any:
     return flat[: flat.size // 4 * 4].view(np.int32)
 
 
+# Loops over slices, counted from zero: with an index whose sign Numba does not know they are not vectorised, and the
+# roof of a copy was 5 times as high as PyTorch's on a processor with fast memory (EPYC, Zen 5: 10.9 ms against 2.0).
+
+
 def _copy_chunks(x: NDArray[Any], out: NDArray[Any]) -> None:
-    size = numba.int64(x.size)
-    for index in numba.prange((size + CHUNK - 1) // CHUNK):
+    for index in numba.prange((x.size + CHUNK - 1) // CHUNK):
         start = numba.int64(index) * CHUNK
-        for i in range(start, min(start + CHUNK, size)):
-            out[i] = x[i]
+        source, target = x[start : start + CHUNK], out[start : start + CHUNK]
+        for i in range(source.size):
+            target[i] = source[i]
 
 
 def _add_chunks(x: NDArray[Any], grad_output: NDArray[Any], out: NDArray[Any]) -> None:
-    size = numba.int64(x.size)
-    for index in numba.prange((size + CHUNK - 1) // CHUNK):
+    for index in numba.prange((x.size + CHUNK - 1) // CHUNK):
         start = numba.int64(index) * CHUNK
-        for i in range(start, min(start + CHUNK, size)):
-            out[i] = x[i] + grad_output[i]
+        first, second = x[start : start + CHUNK], grad_output[start : start + CHUNK]
+        target = out[start : start + CHUNK]
+        for i in range(target.size):
+            target[i] = first[i] + second[i]
 
 
 def _add_chunks_twice(
     x: NDArray[Any], grad_output: NDArray[Any], cotangent: NDArray[Any], out: NDArray[Any], out_x: NDArray[Any]
 ) -> None:
-    size = numba.int64(x.size)
-    for index in numba.prange((size + CHUNK - 1) // CHUNK):
+    for index in numba.prange((x.size + CHUNK - 1) // CHUNK):
         start = numba.int64(index) * CHUNK
-        for i in range(start, min(start + CHUNK, size)):
-            out[i] = x[i] + grad_output[i]
-            out_x[i] = grad_output[i] + cotangent[i]
+        first, second = x[start : start + CHUNK], grad_output[start : start + CHUNK]
+        third = cotangent[start : start + CHUNK]
+        target, target_x = out[start : start + CHUNK], out_x[start : start + CHUNK]
+        for i in range(target.size):
+            target[i] = first[i] + second[i]
+            target_x[i] = second[i] + third[i]
 
 
 @functools.cache
