@@ -9,8 +9,12 @@ float32; before, loops were compiled by themselves and all else was inlined).
 
 from typing import Any
 
+from llvmlite import ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+
+
+PART = b"numba-lrn-part"  # marks the functions of parts
 
 
 class EntryLibrary(JITCodeLibrary):
@@ -28,9 +32,29 @@ class EntryLibrary(JITCodeLibrary):
                 set.add(function.attributes, '"prefer-vector-width"="512"')
         super().add_ir_module(ir_module)
 
+    def _optimize_final_module(self) -> None:
+        """With the parts known to be called from here alone, arguments that nobody uses are not passed."""
+        for function in self._final_module.functions:
+            if not function.is_declaration and any(PART in attributes for attributes in function.attributes):
+                function.linkage = "internal"
+        super()._optimize_final_module()
+
 
 class PartLibrary(EntryLibrary):
-    """LLVM code that is neither optimised nor made into machine code by itself."""
+    """LLVM code that is neither optimised nor made into machine code by itself.
+
+    Its arrays belong to the caller of the entry point: nothing counts references to them.
+    """
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Add the functions of a module."""
+        for function in ir_module.functions:
+            if function.name in ("NRT_incref", "NRT_decref"):
+                function.linkage = "internal"
+                ir.IRBuilder(function.append_basic_block()).ret_void()
+            if not function.is_declaration:
+                set.add(function.attributes, f'"{PART.decode()}"')
+        super().add_ir_module(ir_module)
 
     @property
     def codegen(self) -> Any:

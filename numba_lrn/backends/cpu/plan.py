@@ -16,6 +16,7 @@ from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
+from numba_lrn.backends.cpu.processor import processor
 from numba_lrn.backends.cpu.worker import Layout
 from numba_lrn.operator import LocalResponseNorm
 
@@ -61,7 +62,7 @@ def power_function(beta: float, scale: float, k: float, real: Any) -> str:
         return "power_one"
     safe = never_subnormal(scale, k, real)
     if beta in NAMED_POWERS:
-        return NAMED_POWERS[beta] + ("" if safe else "_guarded")
+        return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if processor().roots else "")
     if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
         return "power_platform"
     return "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
@@ -105,11 +106,12 @@ def make_plan(
     # Sums are added tile by tile: their tiles must not depend on the number of threads.
     parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
-    layout = layout._replace(streaming=int(nbytes >= STREAM_BYTES and not in_place))
     workers = min(workers, layout.tiles)
     power = power_function(op.beta, op.scale, op.k, real)
     window = (layout.before, layout.after)
     terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
+    together = form == "direct" and terms and not processor().streams_rows
+    layout = layout._replace(streaming=int(nbytes >= STREAM_BYTES and not in_place and not together))
     variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
