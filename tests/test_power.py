@@ -10,7 +10,9 @@ import pytest
 from numba_lrn.algorithm import formulas, power
 from numba_lrn.backends.cpu.compiler import OPTIONS
 from numba_lrn.backends.cpu.kernels import _mathematics
+from numba_lrn.backends.cpu import plan
 from numba_lrn.backends.cpu.plan import GENERAL_BETA, power_function, scalars_of
+from numba_lrn.backends.cpu.processor import Processor
 from tests.support import assert_below, assert_same_bits, ulp_error
 
 INF, NAN = np.inf, np.nan
@@ -74,9 +76,16 @@ GENERAL = (0.6, 0.1, 0.97, -0.3, -0.75, 0.9799)
 WIDE = (0.99, 1.5, 2.0, 3.0, -1.0, -2.0, 2.7182818)
 
 
+@pytest.fixture(params=[False, True], ids=["steps", "roots"])
+def roots(request, monkeypatch):
+    """Both kinds of processors, whichever this one is of."""
+    monkeypatch.setattr(plan, "processor", lambda: Processor(roots=request.param))
+    return request.param
+
+
 @pytest.mark.parametrize("beta", [*NAMED, *GENERAL, *WIDE])
 @pytest.mark.parametrize("real", ["float32", "float64"])
-def test_error_of_the_power(beta, real, record_property):
+def test_error_of_the_power(beta, real, roots, record_property):
     limit = 2.5 if beta in NAMED else 2.0 if abs(beta) <= 1 else 4.0
     d = every_scale(getattr(np, real))
     got, following = powers_of(d, beta, real)
@@ -92,11 +101,12 @@ def test_error_of_the_power(beta, real, record_property):
     assert_below(next_error, limit + 2, following, truth / d, f"beta={beta}")
 
 
-def test_which_function_is_chosen():
+def test_which_function_is_chosen(roots):
+    ending = "_roots" if roots else ""
     assert {beta: power_function(beta, 1.0, 1.0, np.float32) for beta in (*NAMED, 0.6, -0.3, 0.99, 3.0, 2000.0)} == {
-        0.25: "power_quarter",
-        0.5: "power_half",
-        0.75: "power_three_quarters",
+        0.25: f"power_quarter{ending}",
+        0.5: f"power_half{ending}",
+        0.75: f"power_three_quarters{ending}",
         1.0: "power_one",
         0.6: "power_general",
         -0.3: "power_general",

@@ -81,6 +81,28 @@ def load_integer(array, index):
     return array[index]
 
 
+def sum_suffixes(source, end, target, target_end, count):
+    """Sums from each of the ``count`` elements before ``end`` on up to there, into those before ``target_end``.
+
+    A device may write up to 15 elements more, before these.
+    """
+    total = real(0.0)
+    for back in range(1, count + 1):
+        total = total + source[end - back]
+        target[target_end - back] = total
+
+
+def join_prefixes(source, at, suffixes, suffix_at, target, place, count):
+    """target[place + j] = suffixes[suffix_at + j] + the sum of j elements from source[at] on, for j < ``count``.
+
+    A device may write up to 15 elements more, after these.
+    """
+    total = real(0.0)
+    for j in range(count):
+        target[place + j] = suffixes[suffix_at + j] + total
+        total = total + source[at + j]
+
+
 def store(array, index, value):
     """array[index] = value; half types are rounded to nearest even, once."""
     if array.dtype == np.uint16:

@@ -6,6 +6,7 @@ from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.contract import BEFORE, RAISES, ROWS, STREAMS, TERMS, add_term, emit
 from numba_lrn.algorithm.window.strips import (
     clear,
+    emit_higher,
     emit_strip,
     extremes_strip,
     higher,
@@ -26,7 +27,7 @@ def direct(arrays, buffers, par, space, tile, positions, first, last):
     while row < last:
         lead = min(space.before, row)
         tail = min(space.after, space.length - 1 - row)
-        if ROWS > 1:
+        if TERMS > 0 and ROWS > 1:
             together = (min(last, space.length - space.after) - row) // ROWS * ROWS
             if lead == space.before and together > 0 and lanes >= TOGETHER and not tile.streaming:
                 at = (tile.outer * space.length + row) * space.inner + tile.lane
@@ -50,7 +51,7 @@ def direct(arrays, buffers, par, space, tile, positions, first, last):
 
 
 def direct_rows(arrays, buffers, par, tile, at, step, slot, lanes, rows):
-    """Rows of full windows, ROWS at a time."""
+    """Rows of full windows, four at a time."""
     for row in range(0, rows, ROWS):
         for j in range(0, lanes, tile.strip):
             count = min(tile.strip, lanes - j)
@@ -105,7 +106,7 @@ def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
 
 @loop
 def fused_rows(arrays, buffers, par, at, step, slot, slot_step, count):
-    """``fused_strip`` on ROWS rows at a time, two or four, with the same bits.
+    """``fused_strip`` on four rows at a time, with the same bits.
 
     A row that is read serves the windows of all of them: four rows read eight, where one reads five. Over 74 MB, rows
     of 3025 elements, forward takes 1.1 × a copy so, 1.6 × row by row. All sums come before the first result, which
@@ -114,16 +115,14 @@ def fused_rows(arrays, buffers, par, at, step, slot, slot_step, count):
     highest = unsigned(0)
     for j in range(count):
         a, s = at + j, slot + j
-        total = window_sum(arrays, buffers, a, step, s, slot_step)
+        first = window_sum(arrays, buffers, a, step, s, slot_step)
         second = window_sum(arrays, buffers, a + step, step, s + slot_step, slot_step)
-        if ROWS == 4:
-            third = window_sum(arrays, buffers, a + 2 * step, step, s + 2 * slot_step, slot_step)
-            fourth = window_sum(arrays, buffers, a + 3 * step, step, s + 3 * slot_step, slot_step)
-        highest = emit_higher(arrays, buffers, par, a, s, total, highest)
+        third = window_sum(arrays, buffers, a + 2 * step, step, s + 2 * slot_step, slot_step)
+        fourth = window_sum(arrays, buffers, a + 3 * step, step, s + 3 * slot_step, slot_step)
+        highest = emit_higher(arrays, buffers, par, a, s, first, highest)
         highest = emit_higher(arrays, buffers, par, a + step, s + slot_step, second, highest)
-        if ROWS == 4:
-            highest = emit_higher(arrays, buffers, par, a + 2 * step, s + 2 * slot_step, third, highest)
-            highest = emit_higher(arrays, buffers, par, a + 3 * step, s + 3 * slot_step, fourth, highest)
+        highest = emit_higher(arrays, buffers, par, a + 2 * step, s + 2 * slot_step, third, highest)
+        highest = emit_higher(arrays, buffers, par, a + 3 * step, s + 3 * slot_step, fourth, highest)
     if RAISES:
         if highest >= INFINITE:
             for i in range(ROWS):
@@ -136,14 +135,6 @@ def sum_again(arrays, buffers, par, at, step, slot, slot_step, count):
     for j in range(count):
         store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
     extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
-
-
-def emit_higher(arrays, buffers, par, at, slot, total, highest):
-    """Emit one element; the higher of ``highest`` and the bits of its d."""
-    d = emit(arrays, buffers, par, at, slot, total)
-    if RAISES:
-        return higher(highest, d)
-    return highest
 
 
 @injected

@@ -3,10 +3,17 @@
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term, emit
-from numba_lrn.algorithm.window.strips import clear, extremes_strip, higher, is_streamed, strip_count, write_row
+from numba_lrn.algorithm.window.contract import RAISES, ROWS, STREAMS, add_term
+from numba_lrn.algorithm.window.strips import (
+    clear,
+    emit_higher,
+    extremes_strip,
+    is_streamed,
+    strip_count,
+    write_row,
+)
 
-GROUP = 8  # rows of suffix sums that are made in one loop
+GROUP = 8  # rows that are added plainly, then in two floats
 
 
 def prefix(arrays, buffers, par, space, tile, positions, first, last):
@@ -26,7 +33,7 @@ def suffix_rows(arrays, buffers, space, tile, row, start, n):
     """suffix[t] = the terms of padded rows start + t … start + n − 1, for t from n − 1 down to row − start."""
     lanes = tile.lanes
     running, suffix = buffers.running, buffers.suffix
-    clear(running, 4 * lanes)
+    clear(running, 2 * lanes)
     last = row - start
     t = n - 1
     while t >= last:
@@ -44,7 +51,8 @@ def suffix_rows(arrays, buffers, space, tile, row, start, n):
             for j in range(lanes):
                 store(suffix, place + j, load(running, lanes + j) + load(running, j))
             t -= 1
-        carry(running, lanes, n - 1 - t, n)
+        if (n - 1 - t) % GROUP == 0:
+            carry(running, lanes)
 
 
 @loop
@@ -60,28 +68,18 @@ def suffix_group(arrays, buffers, at, step, slot, lanes, place):
 
 
 @loop
-def carry(running, lanes, rows, n):
-    """After ``rows`` rows of a block of n: the first part into the second, or the second into the third.
+def carry(running, lanes):
+    """After GROUP rows: their sum is added to that of the others, and what this is rounded by begins the next.
 
-    In ``running`` lie one after the other, ``lanes`` each: the first part, the sum of the others, these others.
+    In ``running`` lie one after the other, ``lanes`` each: the sum of the last rows, and that of the others.
     """
-    short = 8 if n <= 512 else 16
-    if rows % short == 0:
-        both, second, third = lanes, 2 * lanes, 3 * lanes
-        if rows % (short * short) == 0:
-            for j in range(lanes):
-                part = load(running, third + j) + (load(running, second + j) + load(running, j))
-                store(running, third + j, part)
-                store(running, both + j, part)
-            clear(running, lanes)
-            for j in range(lanes):
-                store(running, second + j, real(0.0))
-        else:
-            for j in range(lanes):
-                part = load(running, second + j) + load(running, j)
-                store(running, second + j, part)
-                store(running, both + j, load(running, third + j) + part)
-            clear(running, lanes)
+    for j in range(lanes):
+        run, base = load(running, j), load(running, lanes + j)
+        both = base + run
+        share = both - base
+        rest = (base - (both - share)) + (run - share)
+        store(running, lanes + j, both)
+        store(running, j, rest if rest == rest else real(0.0))  # Inf − Inf, where the sum itself is what it must be
 
 
 @loop
@@ -89,39 +87,56 @@ def prefix_rows(arrays, buffers, par, space, tile, row, stop, source):
     """Emit rows ``row`` … ``stop − 1`` of one block; ``source`` is the first row of the block after it."""
     lanes = tile.lanes
     n = space.before + space.after + 1
-    running, suffix, total = buffers.running, buffers.suffix, buffers.total
-    clear(running, 4 * lanes)
+    clear(buffers.running, 2 * lanes)
     begin = row // n * n
-    for i in range(begin, stop):
+    i = begin
+    while i < stop:
         t = i - begin
         place = t * lanes
         at = (tile.outer * space.length + i) * space.inner + tile.lane
         slot = (i - tile.base) * lanes
         following = source + t
-        goes_on = following >= 0 and following < space.length and i + 1 < stop
         next_at = (tile.outer * space.length + following) * space.inner + tile.lane
         next_slot = (following - tile.base) * lanes
-        if i >= row and goes_on:
-            j = 0
-            while j < lanes:
-                count = strip_count(arrays, tile, at + j, lanes - j)
-                if STREAMS:
-                    if is_streamed(arrays, tile, at + j):
-                        streamed_prefix_strip(
-                            arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count
-                        )
-                        j += count
-                        continue
-                prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count)
-                j += count
-        elif i >= row:
-            for j in range(lanes):
-                store(total, j, load(suffix, place + j) + (load(running, lanes + j) + load(running, j)))
-            write_row(arrays, buffers, par, tile, at, slot, total, 0, lanes)
-        elif goes_on:
-            for j in range(lanes):
-                store(running, j, add_term(arrays, buffers, next_at + j, next_slot + j, load(running, j)))
-        carry(running, lanes, t + 1, n)
+        rows = 1
+        if ROWS > 1:
+            fit = i >= row and i + ROWS < stop and following >= 0 and following + ROWS <= space.length
+            if fit and t % ROWS == 0 and not tile.streaming:
+                rows = ROWS
+        if rows > 1:
+            prefix_group(arrays, buffers, par, at, space.inner, slot, place, next_at, next_slot, lanes)
+        else:
+            goes_on = following >= 0 and following < space.length and i + 1 < stop
+            prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, i >= row, goes_on)
+        if (t + rows) % GROUP == 0:
+            carry(buffers.running, lanes)
+        i += rows
+
+
+def prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, emits, goes_on):
+    """One row: emitted, and the next row's terms added to the running sums, each where it is asked for."""
+    lanes = tile.lanes
+    running, suffix, total = buffers.running, buffers.suffix, buffers.total
+    if emits and goes_on:
+        j = 0
+        while j < lanes:
+            count = strip_count(arrays, tile, at + j, lanes - j)
+            if STREAMS:
+                if is_streamed(arrays, tile, at + j):
+                    streamed_prefix_strip(
+                        arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count
+                    )
+                    j += count
+                    continue
+            prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count)
+            j += count
+    elif emits:
+        for j in range(lanes):
+            store(total, j, load(suffix, place + j) + (load(running, lanes + j) + load(running, j)))
+        write_row(arrays, buffers, par, tile, at, slot, total, 0, lanes)
+    elif goes_on:
+        for j in range(lanes):
+            store(running, j, add_term(arrays, buffers, next_at + j, next_slot + j, load(running, j)))
 
 
 @loop
@@ -135,9 +150,7 @@ def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lane
         if RAISES:
             store(totals, j, total)
         store(running, first + j, add_term(arrays, buffers, next_at + first + j, next_slot + first + j, run))
-        d = emit(arrays, buffers, par, at + first + j, slot + first + j, total)
-        if RAISES:
-            highest = higher(highest, d)
+        highest = emit_higher(arrays, buffers, par, at + first + j, slot + first + j, total, highest)
     if RAISES:
         if highest >= INFINITE:
             extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)
@@ -147,3 +160,39 @@ def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lane
 def streamed_prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
     """``prefix_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")
+
+
+@loop
+def prefix_group(arrays, buffers, par, at, step, slot, place, next_at, next_slot, lanes):
+    """``prefix_strip`` on four rows, with the same bits: the running sums go through memory once."""
+    running, suffix, before = buffers.running, buffers.suffix, buffers.total
+    highest = unsigned(0)
+    for j in range(lanes):
+        run, base = load(running, j), load(running, lanes + j)
+        if RAISES:
+            store(before, j, run)
+        n, s, p = next_at + j, next_slot + j, place + j
+        first = load(suffix, p) + (base + run)
+        run = add_term(arrays, buffers, n, s, run)
+        second = load(suffix, p + lanes) + (base + run)
+        run = add_term(arrays, buffers, n + step, s + lanes, run)
+        third = load(suffix, p + 2 * lanes) + (base + run)
+        run = add_term(arrays, buffers, n + 2 * step, s + 2 * lanes, run)
+        fourth = load(suffix, p + 3 * lanes) + (base + run)
+        store(running, j, add_term(arrays, buffers, n + 3 * step, s + 3 * lanes, run))
+        a, s = at + j, slot + j
+        highest = emit_higher(arrays, buffers, par, a, s, first, highest)
+        highest = emit_higher(arrays, buffers, par, a + step, s + lanes, second, highest)
+        highest = emit_higher(arrays, buffers, par, a + 2 * step, s + 2 * lanes, third, highest)
+        highest = emit_higher(arrays, buffers, par, a + 3 * step, s + 3 * lanes, fourth, highest)
+    if RAISES:
+        if highest >= INFINITE:
+            for i in range(ROWS):
+                for j in range(lanes):
+                    run = load(before, j)
+                    total = load(suffix, place + i * lanes + j) + (load(running, lanes + j) + run)
+                    store(suffix, place + i * lanes + j, total)
+                    store(before, j, add_term(arrays, buffers, next_at + i * step + j, next_slot + i * lanes + j, run))
+                extremes_strip(
+                    arrays, buffers, par, at + i * step, slot + i * lanes, suffix, place + i * lanes, lanes
+                )  # fmt: skip

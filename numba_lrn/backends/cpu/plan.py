@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
+from numba_lrn.algorithm.window.planes import PLANE_LANES, SLACK, TURNED_LANES, group_of, scratch_of_scan
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.processor import processor
@@ -110,8 +110,10 @@ def make_plan(
     power = power_function(op.beta, op.scale, op.k, real)
     window = (layout.before, layout.after)
     terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
-    together = form == "direct" and terms and not processor().streams_rows
-    layout = layout._replace(streaming=int(nbytes >= STREAM_BYTES and not in_place and not together))
+    # Where rows are summed together, no more than one of them could begin on a cache line.
+    together = not RECIPES[recipe].kept and (form == "prefix" or (form == "direct" and terms > 0))
+    streams = nbytes >= STREAM_BYTES and not in_place and (processor().streams_rows or not together)
+    layout = layout._replace(streaming=int(streams))
     variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
@@ -159,7 +161,7 @@ def _layout(
         if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
             # Whole blocks, so that a block is summed the same way in every tile.
             tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
-        sizes.update(running=4 * tile_lanes, suffix=n * tile_lanes)
+        sizes.update(running=2 * tile_lanes, suffix=n * tile_lanes)
     elif form == "turned":
         block = length * inner
         tile_outers = max(1, TURNED_TILE // block)
@@ -169,8 +171,10 @@ def _layout(
             # Whole blocks, so that windows are added up as in one tile.
             tile_rows = min(length, -(-max(8 * n, 2 * TURNED_TILE // inner) // n) * n)
         plane_rows = min(length, tile_rows + 3 * (n - 1))
-        axes = [address_of(form, real), 1, length, inner, before, after]
-        sizes.update(_turned(tile_outers, plane_rows, inner, n), planes=2 * tile_outers * plane_rows * inner)
+        pass_form = "scanned" if inner == 1 else form
+        axes = [address_of(pass_form, real), 1, length, inner, before, after]
+        scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": scratch_of_scan(plane_rows, n)}
+        sizes.update(scratch, planes=2 * tile_outers * plane_rows * inner + SLACK)
     else:
         row = inner // unit
         # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
@@ -180,7 +184,7 @@ def _layout(
             tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
         plane_rows = min(length, tile_rows + 2 * (n - 1))
         axes, passes, positions = _box(dimensions, first, plane_rows, tile_lanes, real)
-        sizes.update(passes, planes=2 * plane_rows * row * tile_lanes)
+        sizes.update(passes, planes=2 * plane_rows * row * tile_lanes + SLACK)
     step = length
     if form == "direct" and kept and not in_place:
         step = max(2 * n, DIRECT_KEPT // len(kept) // tile_lanes - n)
@@ -201,7 +205,7 @@ def _turned(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
     if 2 * n < length:  # there may be parts, a lane each
         lanes = max(lanes, min(TURNED_LANES, -(-length // (2 * n)) * unit))
         block = max(block, 3 * length * unit)
-    return {"running": 4 * lanes, "suffix": n * lanes, "turned": 2 * block}
+    return {"running": 2 * lanes, "suffix": n * lanes, "turned": 2 * block}
 
 
 def _direct_tile(
@@ -227,7 +231,7 @@ def _box(
 ) -> tuple[list[int], dict[str, int], NDArray]:
     """The table of the axes of a box, innermost first, the sizes of its passes' buffers, and their positions."""
     axes: list[int] = []
-    sizes = {"running": 4 * PLANE_LANES, "suffix": 0, "total": STRIP, "turned": 0}
+    sizes = {"running": 2 * PLANE_LANES, "suffix": 0, "total": STRIP, "turned": 0}
     positions = np.zeros(1, np.int32)
     innermost = True
     for index in range(len(dimensions) - 2, first - 1, -1):
@@ -242,7 +246,7 @@ def _box(
             short = innermost and index != first and unit < ROW and length * unit <= MASKED_TILE
             form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
         else:
-            form = "prefix" if unit >= PLANE_PREFIX else "turned"
+            form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
         axes += [address_of(form, real), count, extent, units, before, after]
         if form == "masked":
             groups = max(1, MASKED_TILE // (length * unit))
@@ -251,6 +255,8 @@ def _box(
             blocks = 1 if index == first else rows * count
             for name, size in _turned(blocks, length, unit, n).items():
                 sizes[name] = max(sizes[name], size)
+        elif form == "scanned":
+            sizes["turned"] = max(sizes["turned"], scratch_of_scan(length, n))
         elif form == "prefix":
             sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
         innermost = False
