@@ -403,12 +403,13 @@ def test_no_temporary_of_full_size_in_place(recipe, case):
 @pytest.mark.parametrize("shape", [(2**20,), (2**18, 4), (1, 2**13, 128)])
 def test_a_window_over_everything_costs_a_few_arrays(recipe, shape):
     """size = 10⁹ on an axis that is the whole array: its terms and their sums, both again turned, and the suffix sums
-    of an axis padded to twice its length take six arrays, what backward keeps two more.
+    of an axis padded to twice its length take six arrays; or its terms and their sums, the terms padded to three times
+    their length and the suffix sums seven. What backward keeps are two more.
     """
     x = np.ones(shape, np.float32)
     axis = int(np.argmax(shape))
     op, out = LocalResponseNorm(10**9, axis=axis), np.empty_like(x)
-    assert peak(lambda: compute(op, recipe, x, x, out)) <= 8 * x.nbytes + 4 * MIB
+    assert peak(lambda: compute(op, recipe, x, x, out)) <= 9 * x.nbytes + 4 * MIB
 
 
 def test_a_result_is_all_that_stays():

@@ -36,19 +36,22 @@ def part_of(rows: Any, n: Any, lanes: Any) -> Any:
     return part if parts > 1 and part < rows else rows
 
 
-def part_of_scan(rows: Any, n: Any) -> Any:
-    """Rows of a contiguous axis that are summed at a time: whole blocks of n."""
-    return min(-(-rows // n), max(SCANNED // n, 1)) * n
+class Scan(NamedTuple):
+    """How ``plane_scanned`` cuts and pads a contiguous axis."""
+
+    part: Any  # rows at a time
+    group: Any  # axes at a time, of which each has
+    terms: Any  # so many elements of padded terms, and
+    suffixes: Any  # so many of suffix sums
 
 
-def pitch_of_scan(part: Any, n: Any) -> Any:
-    """Elements of so many rows with the zeros around them."""
-    return part + n + 2 * SLACK
-
-
-def scratch_of_scan(rows: int, n: int) -> int:
-    """Elements of the scratch memory of ``plane_scanned``: padded terms and suffix sums of one or more axes."""
-    return 2 * max(pitch_of_scan(part_of_scan(rows, n), n), SCANNED)
+def scan_of(rows: Any, n: Any) -> Any:
+    """Whole blocks of n rows, and as many axes as keep the buffers in L1."""
+    part = min(-(-rows // n), max(SCANNED // n, 1)) * n
+    terms = min(part, rows) + n + 2 * SLACK
+    suffixes = part + 2 * SLACK
+    group = max(1, SCANNED // terms) if part >= rows else 1
+    return Scan(part, group, terms, suffixes)
 
 
 class Sums(NamedTuple):
@@ -152,9 +155,7 @@ def plane_scanned(planes, buffers, space, outers, strip, positions, first, last)
     could not be read yet, for the vectors begin elsewhere.
     """
     n = space.before + space.after + 1
-    part = part_of_scan(last - first, n)
-    pitch = pitch_of_scan(part, n)
-    group = max(1, SCANNED // pitch) if part >= last - first else 1
+    part, group, pitch, suffix_pitch = scan_of(last - first, n)
     terms = buffers.turned
     suffixes = buffers.turned[group * pitch :]
     for outer in range(0, outers, group):
@@ -168,13 +169,14 @@ def plane_scanned(planes, buffers, space, outers, strip, positions, first, last)
             for i in range(many):
                 # Upwards, what a vector has too many of would spoil the block before.
                 for block in range(blocks, 0, -1):
-                    end = i * pitch + SLACK + block * n
-                    sum_suffixes(terms, end, suffixes, end, n)
+                    at = i * pitch + SLACK + block * n
+                    sum_suffixes(terms, at, suffixes, i * suffix_pitch + SLACK + block * n, n)
             for i in range(many):
                 start = (outer + i) * space.length + begin
                 for row in range(0, rows, n):
-                    at = i * pitch + SLACK + row
-                    join_prefixes(terms, at + n, suffixes, at, planes.out, start + row, min(n, rows - row))
+                    at = i * pitch + SLACK + row + n
+                    place = i * suffix_pitch + SLACK + row
+                    join_prefixes(terms, at, suffixes, place, planes.out, start + row, min(n, rows - row))
 
 
 @loop

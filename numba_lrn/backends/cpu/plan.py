@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window.planes import PLANE_LANES, SLACK, TURNED_LANES, group_of, scratch_of_scan
+from numba_lrn.algorithm.window.planes import PLANE_LANES, SCANNED, SLACK, TURNED_LANES, group_of, scan_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.processor import processor
@@ -173,7 +173,7 @@ def _layout(
         plane_rows = min(length, tile_rows + 3 * (n - 1))
         pass_form = "scanned" if inner == 1 else form
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
-        scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": scratch_of_scan(plane_rows, n)}
+        scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": _scanned(plane_rows, n)}
         sizes.update(scratch, planes=2 * tile_outers * plane_rows * inner + SLACK)
     else:
         row = inner // unit
@@ -196,6 +196,13 @@ def _layout(
         **sizes,
     )  # fmt: skip
     return layout, axes, positions
+
+
+def _scanned(rows: int, n: int) -> int:
+    """The size of the buffer of a pass by scans, over blocks of at most ``rows`` rows."""
+    scan = scan_of(rows, n)
+    largest: int = max(scan.group * (scan.terms + scan.suffixes), 4 * SCANNED)
+    return largest
 
 
 def _turned(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
@@ -256,7 +263,7 @@ def _box(
             for name, size in _turned(blocks, length, unit, n).items():
                 sizes[name] = max(sizes[name], size)
         elif form == "scanned":
-            sizes["turned"] = max(sizes["turned"], scratch_of_scan(length, n))
+            sizes["turned"] = max(sizes["turned"], _scanned(length, n))
         elif form == "prefix":
             sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
         innermost = False

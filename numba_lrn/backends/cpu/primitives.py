@@ -252,9 +252,7 @@ def sum_suffixes(typingctx, source, end, target, target_end, count):
 
         def emit(place, sum_with):
             back = builder.add(place, ir.Constant(place.type, lanes))
-            pointer, align = _vector_at(
-                context, builder, signature.args[0], source, builder.sub(end, back), vector
-            )
+            pointer, align = _vector_at(context, builder, signature.args[0], source, builder.sub(end, back), vector)
             sums = _scan(builder, builder.load(pointer, align=align), True)
             pointer, align = _vector_at(
                 context, builder, signature.args[2], target, builder.sub(target_end, back), vector
