@@ -20,16 +20,15 @@ SCRIPT = """
 import json, sys
 import numpy as np
 import numba_lrn as lrn
-from numba_lrn.backends.cpu.kernels import Variant, kernel
-from numba_lrn.backends.cpu.plan import power_function
+from numba_lrn.backends.cpu.launch import plan_of
 
 recipe, form, dtype, n = sys.argv[1:]
 x = np.ones((2, 16, 8, 8), dtype) if form == "direct" else np.ones((2, 8, 8, 16), dtype)
 op = lrn.LocalResponseNorm(int(n), axis=1 if form == "direct" else -1)
 op(x) if recipe == "forward" else getattr(op, recipe)(x, x)
-power = power_function(0.75, 1.0, 1.0, np.float32)
-variant = Variant(recipe, form, power, dtype, "float32", *((2, 5) if n == "5" else (0, 0)))
-print(json.dumps(kernel(variant).assembly()))
+plan = plan_of(op, recipe, x)
+assert (plan.variant.form, plan.variant.terms) == (form, 5 if n == "5" else 0)
+print(json.dumps(plan.kernel.assembly()))
 """
 
 

@@ -10,9 +10,7 @@ import pytest
 from numba_lrn.algorithm import formulas, power
 from numba_lrn.backends.cpu.compiler import OPTIONS
 from numba_lrn.backends.cpu.kernels import _mathematics
-from numba_lrn.backends.cpu import plan
 from numba_lrn.backends.cpu.plan import GENERAL_BETA, power_function, scalars_of
-from numba_lrn.backends.cpu.processor import Processor
 from tests.support import assert_below, assert_same_bits, ulp_error
 
 INF, NAN = np.inf, np.nan
@@ -34,10 +32,10 @@ def compiled(name, real, entry="power_at_extremes"):
     return evaluate
 
 
-def powers_of(d, beta, real, *, safe=True, name=None, entry="power_at_extremes"):
+def powers_of(d, beta, real, *, safe=True, roots=False, name=None, entry="power_at_extremes"):
     """(d^(−β), d^(−β−1)) by the function that the library chooses; ``safe``: d is known to be normal."""
     real_type = getattr(np, real)
-    name = name or power_function(beta, 1.0, 1.0 if safe else 0.0, real_type)
+    name = name or power_function(beta, 1.0, 1.0 if safe else 0.0, real_type, roots)
     d = np.ascontiguousarray(d, real)
     result = np.empty_like(d), np.empty_like(d)
     compiled(name, real, entry)(d, formulas.Parameters(*scalars_of(1.0, beta, 1.0, real_type)), *result)
@@ -76,19 +74,16 @@ GENERAL = (0.6, 0.1, 0.97, -0.3, -0.75, 0.9799)
 WIDE = (0.99, 1.5, 2.0, 3.0, -1.0, -2.0, 2.7182818)
 
 
-@pytest.fixture(params=[False, True], ids=["steps", "roots"])
-def roots(request, monkeypatch):
-    """Both kinds of processors, whichever this one is of."""
-    monkeypatch.setattr(plan, "processor", lambda: Processor(roots=request.param))
-    return request.param
+by_steps_or_roots = pytest.mark.parametrize("roots", [False, True], ids=["steps", "roots"])
 
 
 @pytest.mark.parametrize("beta", [*NAMED, *GENERAL, *WIDE])
 @pytest.mark.parametrize("real", ["float32", "float64"])
+@by_steps_or_roots
 def test_error_of_the_power(beta, real, roots, record_property):
     limit = 2.5 if beta in NAMED else 2.0 if abs(beta) <= 1 else 4.0
     d = every_scale(getattr(np, real))
-    got, following = powers_of(d, beta, real)
+    got, following = powers_of(d, beta, real, roots=roots)
     error, truth = errors(got, d, -beta, real)
     next_error, _ = errors(following, d, -np.longdouble(beta) - 1, real)
     # d^(−β−1) is a product or quotient of the first, which itself must be a normal number.
@@ -101,9 +96,11 @@ def test_error_of_the_power(beta, real, roots, record_property):
     assert_below(next_error, limit + 2, following, truth / d, f"beta={beta}")
 
 
+@by_steps_or_roots
 def test_which_function_is_chosen(roots):
     ending = "_roots" if roots else ""
-    assert {beta: power_function(beta, 1.0, 1.0, np.float32) for beta in (*NAMED, 0.6, -0.3, 0.99, 3.0, 2000.0)} == {
+    betas = (*NAMED, 0.6, -0.3, 0.99, 3.0, 2000.0)
+    assert {beta: power_function(beta, 1.0, 1.0, np.float32, roots) for beta in betas} == {
         0.25: f"power_quarter{ending}",
         0.5: f"power_half{ending}",
         0.75: f"power_three_quarters{ending}",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numba_lrn.backends.cpu import launch, plan
+from numba_lrn.backends.cpu.processor import processor
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
 # Windows with kernels of their own, and every form without.
@@ -19,7 +20,8 @@ CASES = {
 
 @pytest.fixture
 def at_size(monkeypatch):
-    """Results from so many bytes on go past the caches."""
+    """Results from so many bytes on go past the caches, also where this processor would rather sum rows together."""
+    monkeypatch.setattr(plan, "processor", lambda: processor()._replace(streams_rows=True))
 
     def set_size(nbytes):
         monkeypatch.setattr(plan, "STREAM_BYTES", nbytes)

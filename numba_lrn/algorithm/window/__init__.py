@@ -10,11 +10,11 @@ algorithm/recipes.py. One contract, several forms:
 * ``prefix``: prefix sums restarted every n rows. In coordinates padded by ``before`` zero rows in front, the axis
   is cut into blocks of n; the window that starts at row i is the suffix of i's block from i on, plus the exclusive
   prefix of the next block up to i + n. Three additions an element for any n, nothing is ever subtracted, and a NaN
-  stays in the windows that hold it. Inside a block the running sums are kept in three parts, of which the first is
-  restarted every 8 or 16 rows and the second every 64 or 256. Largest rounding error of a sum of n = 17, 255, 1000
-  and 4000 squares, in half-ulps: 3.7, 3.6, 4.4 and 4.3; with two parts of 16 rows 5.4, 4.4, 7.9 and 11.2.
-* ``turned``: ``prefix`` along a contiguous axis, on blocks that are turned so that rows make loops. Sums of 4, 16,
-  64, … neighbours by shifted additions, without turning, took 2.5 to 5 times as long.
+  stays in the windows that hold it. Inside a block eight rows at a time are added plainly, and their sums are added
+  up with what each addition was rounded by: the error does not grow with n.
+* ``turned``: ``prefix`` along axes whose rows are short, on blocks that are turned so that rows make loops. Along a
+  contiguous axis the elements of a vector stand in the place of rows (``planes.plane_scanned``): n = 63 takes 0.7 ns
+  an element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still.
 * ``box``: several axes, one after the other on a tile of terms, each by ``direct``, ``masked``, ``prefix`` or
   ``turned``.
 

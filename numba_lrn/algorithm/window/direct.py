@@ -15,7 +15,6 @@ from numba_lrn.algorithm.window.strips import (
     write_strip,
 )
 
-
 TOGETHER = 16  # lanes from which on rows are summed together
 
 

@@ -13,7 +13,6 @@ from llvmlite import ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
-
 PART = b"numba-lrn-part"  # marks the functions of parts
 
 

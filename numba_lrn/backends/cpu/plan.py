@@ -56,13 +56,13 @@ class Plan(NamedTuple):
         return int(self.layout[Layout._fields.index("tiles")])
 
 
-def power_function(beta: float, scale: float, k: float, real: Any) -> str:
-    """The power function for d = k + scale·S; guarded where d may be zero, negative or subnormal."""
+def power_function(beta: float, scale: float, k: float, real: Any, roots: bool = False) -> str:
+    """The power function for d = k + scale·S, by the processor's roots or not; guarded where d may be anything."""
     if beta == 1.0:
         return "power_one"
     safe = never_subnormal(scale, k, real)
     if beta in NAMED_POWERS:
-        return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if processor().roots else "")
+        return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if roots else "")
     if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
         return "power_platform"
     return "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
@@ -107,9 +107,11 @@ def make_plan(
     parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
     workers = min(workers, layout.tiles)
-    power = power_function(op.beta, op.scale, op.k, real)
     window = (layout.before, layout.after)
     terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
+    # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
+    roots = processor().roots and (terms > 0 or not recipe.startswith("forward"))
+    power = power_function(op.beta, op.scale, op.k, real, roots)
     # Where rows are summed together, no more than one of them could begin on a cache line.
     together = not RECIPES[recipe].kept and (form == "prefix" or (form == "direct" and terms > 0))
     streams = nbytes >= STREAM_BYTES and not in_place and (processor().streams_rows or not together)
