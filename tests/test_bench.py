@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pathlib
+import re
 import sys
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import numba
 import numpy as np
 import pytest
 
-from numba_lrn.bench import tables, timing, worker
+from numba_lrn.bench import devices, tables, timing, worker
 from numba_lrn.bench.cases import CASES, QUICK, BadArgumentError, Case, select
 from numba_lrn.bench.devices import DEVICES, Cpu
 from numba_lrn.bench.peers import Peer, Peers, UnableError
@@ -297,8 +298,19 @@ def test_the_interval_of_the_median_covers_it():
     assert 0.92 <= covered <= 0.995
 
 
-def test_the_roof_moves_every_byte():
-    x, g = (np.random.default_rng(i).standard_normal(300_001).astype(np.float32) for i in range(2))
+@pytest.mark.parametrize("direction", ["forward", "backward", "double_backward"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_the_roof_is_vectorised(direction, parallel, monkeypatch):
+    """A scalar loop is no roof: where memory is fast, everything is below it."""
+    monkeypatch.setenv("NUMBA_LRN_CACHE", "0")
+    (assembly,) = devices._compiled.__wrapped__(direction, parallel).inspect_asm().values()
+    additions = {"forward": r"vmov\w+\s+.*%[yz]mm|mem(cpy|move)"}.get(direction, r"vpaddd\s+.*%[yz]mm")
+    assert re.search(additions, assembly)
+
+
+@pytest.mark.parametrize("size", [3001, 300_001])
+def test_the_roof_moves_every_byte(size):
+    x, g = (np.random.default_rng(i).standard_normal(size).astype(np.float32) for i in range(2))
     out = np.zeros_like(x)
     DEVICES["cpu"].roof("forward")(x, None, out)
     assert np.array_equal(out, x)

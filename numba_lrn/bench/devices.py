@@ -11,8 +11,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_lrn.algorithm.binding import rebind
 from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.compiler import compile_entry
+from numba_lrn.backends.cpu.plan import SERIAL_BYTES
 from numba_lrn.operator import LocalResponseNorm
 
 RECIPE = {"parameters": "backward_all"}  # where a direction has another name than its recipe
@@ -70,21 +72,24 @@ class Cpu:
             return 4 * 2**30
 
     def roof(self, direction: str) -> Callable[[Any, Any, Any], None]:
-        """``roof(x, second, out)``: the same bytes moved with nothing computed.
+        """``roof(x, second, out)``: the same bytes moved with nothing computed, in parallel where that is faster.
 
-        A parallel copy for the forward direction; three reads and two writes for the second derivative; two reads and
+        A copy for the forward direction; three reads and two writes for the second derivative; two reads and
         a write for the others.
         """
-        run = _compiled(direction)
+        serial, parallel = _compiled(direction, parallel=False), _compiled(direction, parallel=True)
+
+        def run(*arrays: Any) -> None:
+            (serial if arrays[0].nbytes < SERIAL_BYTES else parallel)(*map(_words, arrays))
 
         def copy(x: Any, grad_output: Any, out: Any) -> None:
-            run(_words(x), _words(out))
+            run(x, out)
 
         def add(x: Any, grad_output: Any, out: Any) -> None:
-            run(_words(x), _words(grad_output), _words(out))
+            run(x, grad_output, out)
 
         def add_twice(x: Any, others: Any, outs: Any) -> None:
-            run(_words(x), *map(_words, others), *map(_words, outs))
+            run(x, *others, *outs)
 
         return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
@@ -279,10 +284,10 @@ def _add_chunks_twice(
 
 
 @functools.cache
-def _compiled(direction: str) -> Any:
-    word = np.zeros(1, np.int32)
-    if direction == "forward":
-        return compile_entry(_copy_chunks, (word, word), parallel=True)
-    if direction == "double_backward":
-        return compile_entry(_add_chunks_twice, (word,) * 5, parallel=True)
-    return compile_entry(_add_chunks, (word, word, word), parallel=True)
+def _compiled(direction: str, parallel: bool) -> Any:
+    function, arrays = {"forward": (_copy_chunks, 2), "double_backward": (_add_chunks_twice, 5)}.get(
+        direction, (_add_chunks, 3)
+    )
+    # Numba's cache does not tell a serial function from a parallel one of the same name.
+    named = rebind(function, function.__globals__, f"{function.__name__}_{'parallel' if parallel else 'serial'}")
+    return compile_entry(named, (np.zeros(1, np.int32),) * arrays, parallel=parallel)
