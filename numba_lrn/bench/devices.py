@@ -285,6 +285,7 @@ def _add_chunks_twice(
 
 @functools.cache
 def _compiled(direction: str, parallel: bool) -> Any:
+    function: Any
     function, arrays = {"forward": (_copy_chunks, 2), "double_backward": (_add_chunks_twice, 5)}.get(
         direction, (_add_chunks, 3)
     )

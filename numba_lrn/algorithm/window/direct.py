@@ -15,7 +15,9 @@ from numba_lrn.algorithm.window.strips import (
     write_strip,
 )
 
-TOGETHER = 16  # lanes from which on rows are summed together
+# Lanes from which on rows are summed together: where a window's rows fit L1, one flat run takes 0.21 ns an element and
+# four rows at a time 0.26 (729 lanes) to 0.5 (64 lanes).
+TOGETHER = 1024
 
 
 def direct(arrays, buffers, par, space, tile, positions, first, last):
