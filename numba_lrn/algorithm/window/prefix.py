@@ -3,7 +3,7 @@
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, ROWS, STREAMS, add_term
+from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term
 from numba_lrn.algorithm.window.strips import (
     clear,
     emit_higher,
@@ -89,28 +89,17 @@ def prefix_rows(arrays, buffers, par, space, tile, row, stop, source):
     n = space.before + space.after + 1
     clear(buffers.running, 2 * lanes)
     begin = row // n * n
-    i = begin
-    while i < stop:
+    for i in range(begin, stop):
         t = i - begin
-        place = t * lanes
         at = (tile.outer * space.length + i) * space.inner + tile.lane
         slot = (i - tile.base) * lanes
         following = source + t
         next_at = (tile.outer * space.length + following) * space.inner + tile.lane
         next_slot = (following - tile.base) * lanes
-        rows = 1
-        if ROWS > 1:
-            fit = i >= row and i + ROWS < stop and following >= 0 and following + ROWS <= space.length
-            if fit and t % ROWS == 0 and not tile.streaming:
-                rows = ROWS
-        if rows > 1:
-            prefix_group(arrays, buffers, par, at, space.inner, slot, place, next_at, next_slot, lanes)
-        else:
-            goes_on = following >= 0 and following < space.length and i + 1 < stop
-            prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, i >= row, goes_on)
-        if (t + rows) % GROUP == 0:
+        goes_on = following >= 0 and following < space.length and i + 1 < stop
+        prefix_row(arrays, buffers, par, tile, at, slot, t * lanes, next_at, next_slot, i >= row, goes_on)
+        if (t + 1) % GROUP == 0:
             carry(buffers.running, lanes)
-        i += rows
 
 
 def prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, emits, goes_on):
@@ -160,39 +149,3 @@ def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lane
 def streamed_prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
     """``prefix_strip`` past the caches; injected."""
     raise NotImplementedError("a backend injects the function")
-
-
-@loop
-def prefix_group(arrays, buffers, par, at, step, slot, place, next_at, next_slot, lanes):
-    """``prefix_strip`` on four rows, with the same bits: the running sums go through memory once."""
-    running, suffix, before = buffers.running, buffers.suffix, buffers.total
-    highest = unsigned(0)
-    for j in range(lanes):
-        run, base = load(running, j), load(running, lanes + j)
-        if RAISES:
-            store(before, j, run)
-        n, s, p = next_at + j, next_slot + j, place + j
-        first = load(suffix, p) + (base + run)
-        run = add_term(arrays, buffers, n, s, run)
-        second = load(suffix, p + lanes) + (base + run)
-        run = add_term(arrays, buffers, n + step, s + lanes, run)
-        third = load(suffix, p + 2 * lanes) + (base + run)
-        run = add_term(arrays, buffers, n + 2 * step, s + 2 * lanes, run)
-        fourth = load(suffix, p + 3 * lanes) + (base + run)
-        store(running, j, add_term(arrays, buffers, n + 3 * step, s + 3 * lanes, run))
-        a, s = at + j, slot + j
-        highest = emit_higher(arrays, buffers, par, a, s, first, highest)
-        highest = emit_higher(arrays, buffers, par, a + step, s + lanes, second, highest)
-        highest = emit_higher(arrays, buffers, par, a + 2 * step, s + 2 * lanes, third, highest)
-        highest = emit_higher(arrays, buffers, par, a + 3 * step, s + 3 * lanes, fourth, highest)
-    if RAISES:
-        if highest >= INFINITE:
-            for i in range(ROWS):
-                for j in range(lanes):
-                    run = load(before, j)
-                    total = load(suffix, place + i * lanes + j) + (load(running, lanes + j) + run)
-                    store(suffix, place + i * lanes + j, total)
-                    store(before, j, add_term(arrays, buffers, next_at + i * step + j, next_slot + i * lanes + j, run))
-                extremes_strip(
-                    arrays, buffers, par, at + i * step, slot + i * lanes, suffix, place + i * lanes, lanes
-                )  # fmt: skip

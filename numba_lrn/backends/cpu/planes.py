@@ -25,7 +25,7 @@ def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
     injected = cpu_primitives.injected(real_name)
     ends = {name: compile_part(rebind(getattr(planes, name), injected, name)) for name in ("plane_term", "emit_plane")}
-    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], RAISES=False, ROWS=4)
+    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], RAISES=False)
     name = f"plane_{form}_{real_name}"
     namespace = bind((primitives, *window.PLANES), compile_part, injected, f"{name}_{sources_stamp()[:8]}")
     namespace["window_strip"] = namespace["plane_window_strip"]
