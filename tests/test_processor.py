@@ -15,8 +15,8 @@ from tests.test_precision import ALPHAS, FORMS, KS, LENGTHS, inputs, sampled
 @pytest.mark.parametrize("recipe", ["forward", "backward"])
 @pytest.mark.parametrize("form", ["direct", "masked"])
 def test_either_kind_of_processor(form, recipe, roots, monkeypatch):
-    """Powers by roots or by Newton steps, rows together or not, whichever this processor is given."""
-    monkeypatch.setattr(plan, "processor", lambda: Processor(roots, streams_rows=not roots))
+    """Powers by roots or by Newton steps, tiles wide or narrow, whichever this processor is given."""
+    monkeypatch.setattr(plan, "processor", lambda: Processor(roots, narrow=roots))
     launch._route.cache_clear()
     for alpha, k, length in itertools.product(ALPHAS, KS, LENGTHS[::2]):
         x, g = inputs("float32", FORMS[form][0], length)

@@ -20,8 +20,8 @@ CASES = {
 
 @pytest.fixture
 def at_size(monkeypatch):
-    """Results from so many bytes on go past the caches, also where this processor would rather sum rows together."""
-    monkeypatch.setattr(plan, "processor", lambda: processor()._replace(streams_rows=True))
+    """Results from so many bytes on go past the caches, on every kind of processor."""
+    monkeypatch.setattr(plan, "processor", lambda: processor()._replace(narrow=False))
 
     def set_size(nbytes):
         monkeypatch.setattr(plan, "STREAM_BYTES", nbytes)

@@ -9,7 +9,6 @@ from numba_lrn.algorithm.primitives import load, store
 STREAMS = False  # whether the stage writes a result, which may go past the caches
 RAISES = True  # whether ``emit`` returns the d that it raised to a power
 REDUCES = False  # whether the stage adds up what ``emit`` left in the buffers
-ROWS = 1  # or 4: rows that are summed at a time where that is possible
 TERMS = 0  # elements of a full window, where a kernel is made for one window, else 0
 BEFORE = 0  # those before its centre
 

@@ -3,10 +3,9 @@
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import BEFORE, RAISES, ROWS, STREAMS, TERMS, add_term, emit
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
 from numba_lrn.algorithm.window.strips import (
     clear,
-    emit_higher,
     emit_strip,
     extremes_strip,
     higher,
@@ -14,10 +13,6 @@ from numba_lrn.algorithm.window.strips import (
     strip_count,
     write_strip,
 )
-
-# Lanes from which on rows are summed together: where a window's rows fit L1, one flat run takes 0.21 ns an element and
-# four rows at a time 0.26 (729 lanes) to 0.5 (64 lanes).
-TOGETHER = 1024
 
 
 def direct(arrays, buffers, par, space, tile, positions, first, last):
@@ -28,14 +23,6 @@ def direct(arrays, buffers, par, space, tile, positions, first, last):
     while row < last:
         lead = min(space.before, row)
         tail = min(space.after, space.length - 1 - row)
-        if TERMS > 0 and ROWS > 1:
-            together = (min(last, space.length - space.after) - row) // ROWS * ROWS
-            if lead == space.before and together > 0 and lanes >= TOGETHER and not tile.streaming:
-                at = (tile.outer * space.length + row) * space.inner + tile.lane
-                slot = (row - tile.base) * lanes
-                direct_rows(arrays, buffers, par, tile, at, space.inner, slot, lanes, together)
-                row += together
-                continue
         rows = 1
         if whole and lead == space.before and tail == space.after:
             # Full windows on rows that are neighbours in memory are one long run.
@@ -49,14 +36,6 @@ def direct(arrays, buffers, par, space, tile, positions, first, last):
             window_strip(arrays, buffers, par, tile, at + j, space.inner, slot + j, lanes, lead, lead + tail + 1, count)
             j += count
         row += rows
-
-
-def direct_rows(arrays, buffers, par, tile, at, step, slot, lanes, rows):
-    """Rows of full windows, four at a time."""
-    for row in range(0, rows, ROWS):
-        for j in range(0, lanes, tile.strip):
-            count = min(tile.strip, lanes - j)
-            fused_rows(arrays, buffers, par, at + row * step + j, step, slot + row * lanes + j, lanes, count)
 
 
 def window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, terms, count):
@@ -103,31 +82,6 @@ def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
     if RAISES:
         if highest >= INFINITE:
             sum_again(arrays, buffers, par, at, step, slot, slot_step, count)
-
-
-@loop
-def fused_rows(arrays, buffers, par, at, step, slot, slot_step, count):
-    """``fused_strip`` on four rows at a time, with the same bits.
-
-    A row that is read serves the windows of all of them: four rows read eight, where one reads five. Over 74 MB, rows
-    of 3025 elements, forward takes 1.1 × a copy so, 1.6 × row by row. All sums come before the first result, which
-    would otherwise stand in the way of what is read after it (1.2 × as long).
-    """
-    highest = unsigned(0)
-    for j in range(count):
-        a, s = at + j, slot + j
-        first = window_sum(arrays, buffers, a, step, s, slot_step)
-        second = window_sum(arrays, buffers, a + step, step, s + slot_step, slot_step)
-        third = window_sum(arrays, buffers, a + 2 * step, step, s + 2 * slot_step, slot_step)
-        fourth = window_sum(arrays, buffers, a + 3 * step, step, s + 3 * slot_step, slot_step)
-        highest = emit_higher(arrays, buffers, par, a, s, first, highest)
-        highest = emit_higher(arrays, buffers, par, a + step, s + slot_step, second, highest)
-        highest = emit_higher(arrays, buffers, par, a + 2 * step, s + 2 * slot_step, third, highest)
-        highest = emit_higher(arrays, buffers, par, a + 3 * step, s + 3 * slot_step, fourth, highest)
-    if RAISES:
-        if highest >= INFINITE:
-            for i in range(ROWS):
-                sum_again(arrays, buffers, par, at + i * step, step, slot + i * slot_step, slot_step, count)
 
 
 @loop

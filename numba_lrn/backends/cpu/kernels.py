@@ -89,8 +89,6 @@ def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
         "RAISES": stage.raises,
         "REDUCES": stage.reduces,
         "TERMS": variant.terms,
-        # With kept buffers there are so many arrays to tell apart that rows together gain nothing.
-        "ROWS": 1 if RECIPES[variant.recipe].kept else 4,
         "BEFORE": variant.terms - 1 - variant.before if stage.transposed else variant.before,
     }
     if stage.add:

@@ -35,8 +35,8 @@ PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
-# Shorter rows of prefix sums are cut into too many strips: n = 63 over 74 MB takes 2.9 × a copy with rows of 729
-# elements, 2.0 through the caches; with rows of 1520 elements 1.7 and 1.9.
+# Lanes of a tile whose window's rows fit L1. Shorter rows of prefix sums are cut into too many strips: n = 63 over
+# 74 MB takes 2.9 × a copy with rows of 729 elements, 2.0 through the caches; with rows of 1520 elements 1.7 and 1.9.
 STREAM_LANES = 1024
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
@@ -108,10 +108,12 @@ def make_plan(
     workers = threads if nbytes >= SERIAL_BYTES else 1
     # Sums are added tile by tile: their tiles must not depend on the number of threads.
     parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
-    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place)
-    workers = min(workers, layout.tiles)
-    window = (layout.before, layout.after)
+    window = next(((each.before, each.after) for each in dimensions if each.windowed), (0, 0))
     terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
+    narrow = processor().narrow and nbytes >= STREAM_BYTES and terms > 0
+    lanes = STREAM_LANES if narrow else LANES
+    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes)
+    workers = min(workers, layout.tiles)
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
     roots = processor().roots and (terms > 0 or not recipe.startswith("forward"))
     power = power_function(op.beta, op.scale, op.k, real, roots)
@@ -135,12 +137,12 @@ def _streams(layout: Layout, form: str, recipe: str, terms: int) -> bool:
     if form == "prefix":
         return layout.tile_lanes >= STREAM_LANES
     if form == "direct" and terms and not RECIPES[recipe].kept:
-        return processor().streams_rows  # else rows are summed together, of which one at most begins on a cache line
+        return not processor().narrow or layout.inner >= STREAM_LANES
     return True
 
 
 def _layout(
-    dimensions: tuple[Dimension, ...], form: str, recipe: str, real: str, workers: int, in_place: bool
+    dimensions: tuple[Dimension, ...], form: str, recipe: str, real: str, workers: int, in_place: bool, lanes: int
 ) -> tuple[Layout, list[int], NDArray]:
     """Geometry, tiles and buffers of a call, the table of its axes (box) and of its positions (masked)."""
     kept = RECIPES[recipe].kept
@@ -162,7 +164,7 @@ def _layout(
     sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes["total"] = strip
     if form == "direct":
-        tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, len(kept), workers, in_place)
+        tile_lanes, tile_rows = _direct_tile(outers, length, inner, n, len(kept), workers, in_place, lanes)
     elif form == "masked":
         tile_outers = max(1, MASKED_TILE // (length * inner))
         if workers > 1:
@@ -228,12 +230,14 @@ def _turned(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
 
 
 def _direct_tile(
-    outers: int, length: int, inner: int, n: int, kept: int, workers: int, in_place: bool
+    outers: int, length: int, inner: int, n: int, kept: int, workers: int, in_place: bool, limit: int
 ) -> tuple[int, int]:
-    """(lanes, rows) of a tile of the direct form whose recipe has ``kept`` buffers between its stages."""
+    """(lanes, rows) of a tile of the direct form whose recipe has ``kept`` buffers between its stages.
+
+    Without such buffers it has at most ``limit`` lanes.
+    """
     lanes, rows = inner, length
     if inner >= ROW:
-        limit = LANES
         if kept:
             held = length if in_place else min(length, 3 * n)
             limit = max(4 * ROW, DIRECT_KEPT // kept // held)

@@ -13,15 +13,16 @@ class Processor(NamedTuple):
     """The traits of a processor, by what was measured."""
 
     roots: bool = False  # square roots and divisions keep up with the multiply-adds that would replace them
-    streams_rows: bool = True  # stores past the caches gain more than rows that share what they read
+    narrow: bool = False  # past the caches, forward wants the rows of a window in L1, and short rows not go there
 
 
 # By the name that LLVM has for them. Forward over 74 MB, n = 5, NCHW, × a copy on two threads:
-#                                     Emerald Rapids   Zen 5
-#   roots / Newton steps              1.9 / 1.4        1.5 / 1.8
-#   past the caches, row by row       0.9 to 1.1       1.3 to 2.5 (the copy is twice as fast at times)
-#   four rows at a time, plain        -                1.1 to 1.7
-PROCESSORS = {"znver5": Processor(roots=True, streams_rows=False)}
+#                                              Emerald Rapids   Zen 5
+#   Newton steps / roots                       1.4 / 1.9        1.8 / 1.5
+#   rows of 3025 past the caches, whole        0.9 to 1.1       1.4
+#   the same in tiles of 1024 lanes            -                1.05
+#   rows of 729 past the caches / through      1.0 / 1.4        1.23 / 1.13
+PROCESSORS = {"znver5": Processor(roots=True, narrow=True)}
 
 
 @functools.cache
