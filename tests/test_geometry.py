@@ -279,6 +279,20 @@ def test_one_axis_of_more_than_two_to_the_31_elements():
 # Buffers: kernels do not check their bounds.
 
 
+def planes_of(plan, layout):
+    """What ``turned`` asks of the planes of each tile, ahead and behind: outers, rows, space, first and last row."""
+    n = layout.before + layout.after + 1
+    for number in range(plan.workers):
+        for tile, first, last in tiles_of(plan, number, plan.workers):
+            ahead = (tile.base, tile.base + tile.rows, layout.before, layout.after)
+            behind = (first, last, layout.after, layout.before)
+            for start, stop, reach, tail in (ahead, behind):
+                begin = start // n * n
+                low, high = max(begin - reach, 0), min(stop + tail, layout.length)
+                space = Space(high - low, layout.inner, layout.inner, reach, tail, 0, 0)
+                yield tile.outer_end - tile.outer, high - low, space, begin - low, stop - low
+
+
 class Recorder:
     """A buffer that remembers how far it was cut."""
 
@@ -308,18 +322,9 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
         _, plan = plan_of(shape, op, "backward", 2, in_place)
         assert plan.variant.form == "turned"
         layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
-        n = layout.before + layout.after + 1
-        for number in range(plan.workers):
-            for tile, first, last in tiles_of(plan, number, plan.workers):
-                ahead = (tile.base, tile.base + tile.rows, layout.before, layout.after)
-                behind = (first, last, layout.after, layout.before)
-                for start, stop, reach, tail in (ahead, behind):
-                    begin = start // n * n
-                    low, high = max(begin - reach, 0), min(stop + tail, layout.length)
-                    space = Space(high - low, layout.inner, layout.inner, reach, tail, 0, 0)
-                    outers = tile.outer_end - tile.outer
-                    assert 2 * outers * (high - low) * layout.inner + SLACK <= layout.planes
-                    planes.plane_turned(arrays, buffers, space, outers, layout.strip, 0, begin - low, stop - low)
+        for outers, rows, space, first, last in planes_of(plan, layout):
+            assert 2 * outers * rows * layout.inner + SLACK <= layout.planes
+            planes.plane_turned(arrays, buffers, space, outers, layout.strip, 0, first, last)
         assert block.used <= layout.turned
         assert seen["suffix"] <= layout.suffix
         assert seen["running"] <= layout.running
@@ -365,19 +370,10 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
         op = LocalResponseNorm.from_window(1, before, after, 1.0, 0.75, 1.0)
         _, plan = plan_of(shape, op, "backward", 2, in_place)
         layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
-        n = layout.before + layout.after + 1
-        for number in range(plan.workers):
-            for tile, first, last in tiles_of(plan, number, plan.workers):
-                ahead = (tile.base, tile.base + tile.rows, layout.before, layout.after)
-                behind = (first, last, layout.after, layout.before)
-                for start, stop, reach, tail in (ahead, behind):
-                    begin = start // n * n
-                    low, high = max(begin - reach, 0), min(stop + tail, layout.length)
-                    space = Space(high - low, 1, 1, reach, tail, 0, 0)
-                    outers = tile.outer_end - tile.outer
-                    planes.plane_scanned(arrays, buffers, space, outers, layout.strip, 0, begin - low, stop - low)
-                    # The second plane follows the first, and has room for a vector more.
-                    assert outers * (high - low) + max(used["planes"]) <= layout.planes
+        for outers, rows, space, first, last in planes_of(plan, layout):
+            planes.plane_scanned(arrays, buffers, space, outers, layout.strip, 0, first, last)
+            # The second plane follows the first, and has room for a vector more.
+            assert outers * rows + max(used["planes"]) <= layout.planes
         assert min(used["turned"] + used["planes"]) >= 0
         assert max(used["turned"]) <= layout.turned
         used["turned"].clear()

@@ -81,15 +81,9 @@ def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
             highest = higher(highest, d)
     if RAISES:
         if highest >= INFINITE:
-            sum_again(arrays, buffers, par, at, step, slot, slot_step, count)
-
-
-@loop
-def sum_again(arrays, buffers, par, at, step, slot, slot_step, count):
-    """Emit a strip of full windows once more, with a power that is right for an infinite d and for NaN too."""
-    for j in range(count):
-        store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
-    extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+            for j in range(count):
+                store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
+            extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
 
 
 @injected

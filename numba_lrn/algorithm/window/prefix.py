@@ -3,11 +3,11 @@
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term
+from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term, emit
 from numba_lrn.algorithm.window.strips import (
     clear,
-    emit_higher,
     extremes_strip,
+    higher,
     is_streamed,
     strip_count,
     write_row,
@@ -139,7 +139,9 @@ def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lane
         if RAISES:
             store(totals, j, total)
         store(running, first + j, add_term(arrays, buffers, next_at + first + j, next_slot + first + j, run))
-        highest = emit_higher(arrays, buffers, par, at + first + j, slot + first + j, total, highest)
+        d = emit(arrays, buffers, par, at + first + j, slot + first + j, total)
+        if RAISES:
+            highest = higher(highest, d)
     if RAISES:
         if highest >= INFINITE:
             extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)

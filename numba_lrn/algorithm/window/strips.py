@@ -33,14 +33,6 @@ def higher(highest, d):
     return highest if highest > bits else bits
 
 
-def emit_higher(arrays, buffers, par, at, slot, total, highest):
-    """Emit one element; the higher of ``highest`` and the bits of its d."""
-    d = emit(arrays, buffers, par, at, slot, total)
-    if RAISES:
-        return higher(highest, d)
-    return highest
-
-
 @loop
 def extremes_strip(arrays, buffers, par, at, slot, totals, offset, count):
     """Emit a strip once more, with a power that is right for an infinite d and for NaN too."""
