@@ -37,6 +37,7 @@ def results(op, x, g, out, second_order):
     yield op.backward(g, x, out=out)
     if second_order:
         yield op.jvp(x, g)[1]
+        yield op.backward_all(g, x)[0]
         yield from op.double_backward(g, x, g)
 
 
@@ -56,3 +57,12 @@ def test_the_same_bits(case, offset, at_size):
         for result, expected in zip(results(op, x, g, out, second_order), usual, strict=True):
             assert_same_bits(result, expected, op)
             out[...] = 7
+
+
+def test_sums_do_not_depend_on_where_the_result_lies(at_size):
+    """Strips are cut where lines of the result begin, and their shares are added up one by one."""
+    at_size(0)
+    case = CASES["fused, long rows"]
+    op, x, g = case.operator(), random_array(1, case.shape), random_array(2, case.shape)
+    held = [(np.empty(16 * step, np.uint8), op.backward_all(g, x)) for step in range(1, 9)]
+    assert len({sums for _, (_, *sums) in held for sums in [tuple(sums)]}) == 1

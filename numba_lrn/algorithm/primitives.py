@@ -16,8 +16,8 @@ def fma(a, b, c):
 
 
 def accumulate(total, value):
-    """total + value in float64. A device may add a loop's values in any order that depends on their number alone."""
-    return total + np.float64(value)
+    """total + value in the type of total. A device may add a loop's values in an order of its own."""
+    return total + type(total)(value)
 
 
 def fence():

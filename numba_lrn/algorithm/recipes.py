@@ -2,7 +2,7 @@
 
 A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
 of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
-An ``emit`` that raises d to a power returns d: where that is Inf or NaN, its strip is emitted again with
+An ``emit`` that raises d to a power returns d, first: where that is Inf or NaN, its strip is emitted again with
 ``denominator`` and ``inverse_power`` bound to functions that are right there too, so that the usual ones need not
 look.
 A recipe names its stages; the backends supply the windows.
@@ -74,10 +74,10 @@ class SecondOrderArrays(NamedTuple):
 class Stage(NamedTuple):
     """One window and what surrounds it; ``transposed`` swaps before and after. Without ``add`` there is no window.
 
-    ``raises`` says that ``emit`` raises a d to a power and returns it, ``reduces`` that what it leaves in the buffers
-    is added up. ``result`` names the array that it writes, if that is one of the caller's. ``passes`` names an
-    ``emit`` that also returns the term that the next stage sums, if there is one: then both stages may run in one
-    loop.
+    ``raises`` says that ``emit`` raises a d to a power and returns it, ``reduces`` that it also returns three numbers
+    that are added up over all elements. ``result`` names the array that it writes, if that is one of the caller's.
+    ``passes`` names an ``emit`` that returns the term that the next stage sums after d, if there is one: then both
+    stages may run in one loop.
     """
 
     add: str
@@ -110,7 +110,7 @@ class Recipe(NamedTuple):
         return "sums" in self.names
 
 
-# Σ r, Σ r·S, Σ g·d^(-β)·x·ln d: what reduce_strip finds in residual, squares and kept; each with its compensation.
+# Σ r, Σ r·S, Σ g·d^(-β)·x·ln d, each with its compensation.
 SUMS = 6
 
 
@@ -132,18 +132,13 @@ RECIPES = {
         ("cross",),
         TangentArrays,
     ),
-    "backward_parameters": Recipe(
-        (Stage("square_term", "keep_shares"), Stage("", "keep_products", raises=False, reduces=True)),
-        ("residual", "kept", "squares"),
-        SummedArrays,
-    ),
+    "backward_parameters": Recipe((Stage("square_term", "share", reduces=True),), arrays=SummedArrays),
     "backward_all": Recipe(
         (
-            Stage("square_term", "keep_shares"),
+            Stage("square_term", "keep_residual_and_share", reduces=True, passes="keep_residual_and_share"),
             Stage("residual_term", "emit_gradient", raises=False, transposed=True, result="out"),
-            Stage("", "keep_products", raises=False, reduces=True, transposed=True),
         ),
-        ("residual", "kept", "squares"),
+        ("residual", "kept"),
         GradientArrays,
     ),
     "double_backward": Recipe(
@@ -266,19 +261,29 @@ def emit_tangent(arrays, buffers, par, at, slot, total):
     return d
 
 
-def keep_shares(arrays, buffers, par, at, slot, total):
-    """r, g·d^(-β) and S, for the sums and the transposed window"""
-    store(buffers.squares, slot, total)
-    return keep_residual(arrays, buffers, par, at, slot, total)
+def share(arrays, buffers, par, at, slot, total):
+    """r, r·S and g·d^(-β)·x·ln d, for the sums"""
+    d, r, _, scale_part, beta_part = shares(arrays, par, at, total)
+    return d, r, scale_part, beta_part
 
 
-def keep_products(arrays, buffers, par, at, slot, total):
-    """r·S in the place of S, and g·d^(-β)·x·ln d in that of g·d^(-β)"""
-    squares = load(buffers.squares, slot)
-    d = denominator(squares, par)
-    log_d = log_denominator(logarithm(d), d, rounded_off(squares, d, par))
-    store(buffers.squares, slot, scale_share(load(buffers.residual, slot), squares))
-    store(buffers.kept, slot, beta_share(load(arrays.x, at), load(buffers.kept, slot), log_d))
+def keep_residual_and_share(arrays, buffers, par, at, slot, total):
+    """The same, and r and g·d^(-β) for the transposed window"""
+    d, r, gp, scale_part, beta_part = shares(arrays, par, at, total)
+    store(buffers.residual, slot, r)
+    store(buffers.kept, slot, gp)
+    return d, r, scale_part, beta_part
+
+
+def shares(arrays, par, at, total):
+    """d, r, g·d^(-β), and what an element adds to the gradients of a and β"""
+    x = load(arrays.x, at)
+    g = load(arrays.g, at)
+    d = denominator(total, par)
+    p, s, q = inverse_power(d, par)
+    r, gp = residual(g, x, s, q), g * p
+    log_d = log_denominator(logarithm(d), d, rounded_off(total, d, par))
+    return d, r, gp, scale_share(r, total), beta_share(x, gp, log_d)
 
 
 def emit_tangent_and_keep(arrays, buffers, par, at, slot, total):

@@ -3,10 +3,19 @@
 from typing import Any, NamedTuple
 
 from numba_lrn.algorithm.binding import injected, loop
-from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
-from numba_lrn.algorithm.window.strips import emit_strip, extremes_strip, higher, is_streamed, strip_count, write_row
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term
+from numba_lrn.algorithm.window.strips import (
+    add_up,
+    emit_noted,
+    emit_strip,
+    extreme,
+    extremes_strip,
+    is_streamed,
+    no_notes,
+    strip_count,
+    write_row,
+)
 
 
 class Axis(NamedTuple):
@@ -145,17 +154,16 @@ def plane_sum(plane, place, width):
 @loop
 def box_strip(arrays, buffers, par, plane, at, place, width, slot, count):
     """Sum and emit ``count`` neighbours in one loop."""
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(count):
-        total = plane_sum(plane, place + j, width)
-        d = emit(arrays, buffers, par, at + j, slot + j, total)
-        if RAISES:
-            highest = higher(highest, d)
+        notes = emit_noted(arrays, buffers, par, at + j, slot + j, plane_sum(plane, place + j, width), notes)
     if RAISES:
-        if highest >= INFINITE:
+        if extreme(notes):
             for j in range(count):
                 store(buffers.total, j, plane_sum(plane, place + j, width))
             extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+            return
+    add_up(buffers, notes)
 
 
 @injected

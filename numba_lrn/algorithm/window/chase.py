@@ -1,11 +1,19 @@
 """Two stages in one loop: the second follows the first by the rows that its window reaches ahead."""
 
 from numba_lrn.algorithm.binding import injected, loop
-from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import real, store
-from numba_lrn.algorithm.window.contract import BEFORE, TERMS
+from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS
 from numba_lrn.algorithm.window.direct import fused_strip, window_sum
-from numba_lrn.algorithm.window.strips import extremes_strip, higher, is_streamed, strip_count
+from numba_lrn.algorithm.window.strips import (
+    add_up,
+    extreme,
+    extremes_strip,
+    higher,
+    is_streamed,
+    no_notes,
+    noted,
+    strip_count,
+)
 
 LINES = 64  # elements that are whole cache lines in every dtype
 
@@ -44,18 +52,28 @@ def chase(arrays, buffers, par, space, tile, first, last):
 def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
     """Sum and emit ``count`` neighbours, and past the caches those BEFORE rows before them in the next stage."""
     behind_at, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(count):
         total = window_sum(arrays, buffers, at + j, step, slot + j, slot_step)
-        d, newest = emit_and_pass(arrays, buffers, par, at + j, slot + j, total)
-        highest = higher(highest, d)
+        newest, notes = pass_noted(arrays, buffers, par, at + j, slot + j, total, notes)
         total = window_sum_with(arrays, buffers, behind_at + j, step, behind_slot + j, slot_step, newest)
         emit_behind(arrays, buffers, par, behind_at + j, behind_slot + j, total)
-    if highest >= INFINITE:
+    if extreme(notes):
         for j in range(count):
             store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
         extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
         fused_behind(arrays, buffers, par, behind_at, step, behind_slot, slot_step, count)
+    else:
+        add_up(buffers, notes)
+
+
+def pass_noted(arrays, buffers, par, at, slot, total, notes):
+    """``emit_noted`` that also tells the term that the next stage sums: what ``emit`` returns after d."""
+    if REDUCES:
+        d, first, second, third = emit_and_pass(arrays, buffers, par, at, slot, total)
+        return first, noted(notes, d, first, second, third)
+    d, newest = emit_and_pass(arrays, buffers, par, at, slot, total)
+    return newest, (higher(notes[0], d), notes[1], notes[2], notes[3])
 
 
 def window_sum_with(arrays, buffers, at, step, slot, slot_step, newest):

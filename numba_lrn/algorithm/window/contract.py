@@ -8,7 +8,7 @@ from numba_lrn.algorithm.primitives import load, store
 # Injected constants, by which a compiler drops what a stage does not need.
 STREAMS = False  # whether the stage writes a result, which may go past the caches
 RAISES = True  # whether ``emit`` returns the d that it raised to a power
-REDUCES = False  # whether the stage adds up what ``emit`` left in the buffers
+REDUCES = False  # whether ``emit`` then returns three numbers to be added up
 TERMS = 0  # elements of a full window, where a kernel is made for one window, else 0
 BEFORE = 0  # those before its centre
 
@@ -69,7 +69,7 @@ def add_term(arrays, buffers, at, slot, total):
 
 @injected
 def emit(arrays, buffers, par, at, slot, total):
-    """What becomes of a window sum; injected. Returns the d that it raised to a power, if any."""
+    """What becomes of a window sum; injected. Returns the d that it raised to a power, if any, and what is added up."""
     raise NotImplementedError("a backend injects the stage's end")
 
 

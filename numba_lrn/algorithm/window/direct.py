@@ -1,15 +1,17 @@
 """Every window added term by term, along an axis whose rows make loops of their own."""
 
 from numba_lrn.algorithm.binding import injected, loop
-from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term
 from numba_lrn.algorithm.window.strips import (
+    add_up,
     clear,
+    emit_noted,
     emit_strip,
+    extreme,
     extremes_strip,
-    higher,
     is_streamed,
+    no_notes,
     strip_count,
     write_strip,
 )
@@ -73,17 +75,17 @@ def window_sum(arrays, buffers, at, step, slot, slot_step):
 @loop
 def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
     """Sum and emit ``count`` neighbours in one loop: memory is read while powers are taken, not before."""
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(count):
         total = window_sum(arrays, buffers, at + j, step, slot + j, slot_step)
-        d = emit(arrays, buffers, par, at + j, slot + j, total)
-        if RAISES:
-            highest = higher(highest, d)
+        notes = emit_noted(arrays, buffers, par, at + j, slot + j, total, notes)
     if RAISES:
-        if highest >= INFINITE:
+        if extreme(notes):
             for j in range(count):
                 store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
             extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+            return
+    add_up(buffers, notes)
 
 
 @injected

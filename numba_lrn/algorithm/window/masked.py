@@ -6,10 +6,18 @@ A table tells each element its position on the axis, and so which of its neighbo
 import numpy as np
 
 from numba_lrn.algorithm.binding import injected, loop
-from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, load_integer, real, store
-from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term, emit
-from numba_lrn.algorithm.window.strips import extremes_strip, higher, is_streamed, strip_count, write_strip
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term
+from numba_lrn.algorithm.window.strips import (
+    add_up,
+    emit_noted,
+    extreme,
+    extremes_strip,
+    is_streamed,
+    no_notes,
+    strip_count,
+    write_strip,
+)
 
 
 def masked(arrays, buffers, par, space, tile, positions, first, last):
@@ -54,19 +62,19 @@ def masked_sum(arrays, buffers, at, step, slot, row, length):
 def fused_masked(arrays, buffers, par, space, start, positions, first, count):
     """Sum and emit ``count`` elements in one loop."""
     step, length, at = space.inner, space.length, start + first
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(count):
         row = load_integer(positions, first + j)
         total = masked_sum(arrays, buffers, at + j, step, first + j, row, length)
-        d = emit(arrays, buffers, par, at + j, first + j, total)
-        if RAISES:
-            highest = higher(highest, d)
+        notes = emit_noted(arrays, buffers, par, at + j, first + j, total, notes)
     if RAISES:
-        if highest >= INFINITE:
+        if extreme(notes):
             for j in range(count):
                 row = load_integer(positions, first + j)
                 store(buffers.total, j, masked_sum(arrays, buffers, at + j, step, first + j, row, length))
             extremes_strip(arrays, buffers, par, at, first, buffers.total, 0, count)
+            return
+    add_up(buffers, notes)
 
 
 @injected

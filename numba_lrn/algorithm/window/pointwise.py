@@ -1,7 +1,6 @@
 """A stage without a window."""
 
-from numba_lrn.algorithm.window.contract import REDUCES
-from numba_lrn.algorithm.window.strips import emit_strip, reduce_strip
+from numba_lrn.algorithm.window.strips import emit_strip
 
 
 def pointwise(arrays, buffers, par, space, tile, positions, first, last):
@@ -22,8 +21,5 @@ def pointwise(arrays, buffers, par, space, tile, positions, first, last):
             count = runs * tile.lanes
             for j in range(0, count, tile.strip):
                 strip = min(tile.strip, count - j)
-                if REDUCES:
-                    reduce_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, strip)
-                else:
-                    emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, strip)
+                emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, strip)
             run += runs

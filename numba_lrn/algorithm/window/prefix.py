@@ -1,14 +1,16 @@
 """Windows of any size by prefix sums that are restarted every n rows."""
 
 from numba_lrn.algorithm.binding import injected, loop
-from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term, emit
+from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term
 from numba_lrn.algorithm.window.strips import (
+    add_up,
     clear,
+    emit_noted,
+    extreme,
     extremes_strip,
-    higher,
     is_streamed,
+    no_notes,
     strip_count,
     write_row,
 )
@@ -132,19 +134,19 @@ def prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, 
 def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
     """Lanes ``first`` … ``last − 1`` of a row of window sums; the next row's terms go into the running sums."""
     running, suffix, totals = buffers.running, buffers.suffix, buffers.total
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(last - first):
         run = load(running, first + j)
         total = load(suffix, place + first + j) + (load(running, lanes + first + j) + run)
         if RAISES:
             store(totals, j, total)
         store(running, first + j, add_term(arrays, buffers, next_at + first + j, next_slot + first + j, run))
-        d = emit(arrays, buffers, par, at + first + j, slot + first + j, total)
-        if RAISES:
-            highest = higher(highest, d)
+        notes = emit_noted(arrays, buffers, par, at + first + j, slot + first + j, total, notes)
     if RAISES:
-        if highest >= INFINITE:
+        if extreme(notes):
             extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)
+            return
+    add_up(buffers, notes)
 
 
 @injected

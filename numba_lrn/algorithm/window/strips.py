@@ -1,13 +1,13 @@
-"""A strip of neighbours: emitted from its window sums, past the caches or not, or added up."""
+"""A strip of neighbours: emitted from its window sums, past the caches or not, and what is noted of it."""
+
+import math
 
 import numpy as np
 
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import accumulate, bits_of, fence, load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, STREAMS, emit, emit_extremes, misalignment_of_result
-
-SUMMED = 512  # elements whose terms are added plainly, 16 or 32 to a lane of a vector
+from numba_lrn.algorithm.window.contract import RAISES, REDUCES, STREAMS, emit, emit_extremes, misalignment_of_result
 
 
 @loop
@@ -17,14 +17,42 @@ def emit_strip(arrays, buffers, par, at, slot, totals, offset, count):
     The strip is emitted again if one of its d was Inf or NaN. Selecting these element by element would take
     16 cycles for 16 elements, β = 3/4, where a maximum of the bits takes 12.
     """
-    highest = unsigned(0)
+    notes = no_notes()
     for j in range(count):
-        d = emit(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
-        if RAISES:
-            highest = higher(highest, d)
+        notes = emit_noted(arrays, buffers, par, at + j, slot + j, load(totals, offset + j), notes)
     if RAISES:
-        if highest >= INFINITE:
+        if extreme(notes):
             extremes_strip(arrays, buffers, par, at, slot, totals, offset, count)
+            return
+    add_up(buffers, notes)
+
+
+def no_notes():
+    """What a strip notes of its elements, before the first: the highest bits of their d, and three sums."""
+    return unsigned(0), real(0.0), real(0.0), real(0.0)
+
+
+def emit_noted(arrays, buffers, par, at, slot, total, notes):
+    """Emit one element and note what its strip must know of it."""
+    if REDUCES:
+        d, first, second, third = emit(arrays, buffers, par, at, slot, total)
+        return noted(notes, d, first, second, third)
+    d = emit(arrays, buffers, par, at, slot, total)
+    return (higher(notes[0], d), notes[1], notes[2], notes[3]) if RAISES else notes
+
+
+def noted(notes, d, first, second, third):
+    """The notes with one element more of a stage that adds up.
+
+    Sums of float64 in the same loop would halve the lanes of a vector for the logarithm too: 2.1 ns an element
+    against 0.8. A strip of such a stage has few elements instead.
+    """
+    return (
+        higher(notes[0], d),
+        accumulate(notes[1], first),
+        accumulate(notes[2], second),
+        accumulate(notes[3], third),
+    )
 
 
 def higher(highest, d):
@@ -33,12 +61,43 @@ def higher(highest, d):
     return highest if highest > bits else bits
 
 
+def extreme(notes):
+    """Whether a strip must be emitted again: a d was Inf or NaN, or one of its sums left the range of its type."""
+    if REDUCES:
+        total = abs(notes[1]) + abs(notes[2]) + abs(notes[3])
+        return notes[0] >= INFINITE or not total < real(math.inf)
+    return notes[0] >= INFINITE
+
+
+def add_up(buffers, notes):
+    """Add the sums of a strip to the tile's."""
+    if REDUCES:
+        add_compensated(buffers.sums, 0, np.float64(notes[1]))
+        add_compensated(buffers.sums, 2, np.float64(notes[2]))
+        add_compensated(buffers.sums, 4, np.float64(notes[3]))
+
+
+def add_compensated(sums, place, value):
+    """sums[place] += value, and to sums[place + 1] what the result was rounded by."""
+    before = sums[place]
+    after = before + value
+    share = after - before
+    sums[place] = after
+    sums[place + 1] += (before - (after - share)) + (value - share)
+
+
 @loop
 def extremes_strip(arrays, buffers, par, at, slot, totals, offset, count):
-    """Emit a strip once more, with a power that is right for an infinite d and for NaN too."""
+    """Emit a strip once more, with a power that is right for an infinite d and for NaN too, and sums of float64."""
     fence()
+    notes = unsigned(0), np.float64(0.0), np.float64(0.0), np.float64(0.0)
     for j in range(count):
-        emit_extremes(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+        if REDUCES:
+            d, first, second, third = emit_extremes(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+            notes = noted(notes, d, first, second, third)
+        else:
+            emit_extremes(arrays, buffers, par, at + j, slot + j, load(totals, offset + j))
+    add_up(buffers, notes)
 
 
 def strip_count(arrays, tile, at, left):
@@ -78,35 +137,6 @@ def write_row(arrays, buffers, par, tile, at, slot, totals, offset, count):
         strip = strip_count(arrays, tile, at + j, count - j)
         write_strip(arrays, buffers, par, tile, at + j, slot + j, totals, offset + j, strip)
         j += strip
-
-
-@loop
-def reduce_strip(arrays, buffers, par, at, slot, totals, offset, count):
-    """Let ``emit`` prepare ``count`` neighbours, then add what three of the buffers hold to the tile's sums.
-
-    In one loop, float64 sums would halve the lanes of a vector for the logarithm too: 2.1 ns an element against 0.8.
-    """
-    residual, squares, kept = buffers.residual, buffers.squares, buffers.kept
-    for j in range(count):
-        emit(arrays, buffers, par, at + j, slot + j, real(0.0))
-    for start in range(0, count, SUMMED):
-        a, b, c = np.float64(0.0), np.float64(0.0), np.float64(0.0)
-        for j in range(slot + start, slot + min(start + SUMMED, count)):
-            a = accumulate(a, load(residual, j))
-            b = accumulate(b, load(squares, j))
-            c = accumulate(c, load(kept, j))
-        add_compensated(buffers.sums, 0, a)
-        add_compensated(buffers.sums, 2, b)
-        add_compensated(buffers.sums, 4, c)
-
-
-def add_compensated(sums, place, value):
-    """sums[place] += value, and to sums[place + 1] what the result was rounded by."""
-    before = sums[place]
-    after = before + value
-    share = after - before
-    sums[place] = after
-    sums[place + 1] += (before - (after - share)) + (value - share)
 
 
 def clear(buffer, count):

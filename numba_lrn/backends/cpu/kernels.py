@@ -182,6 +182,7 @@ def entry_function(variant: Variant) -> Callable:
         **{f"{name}_of": compile_part(worker.part if name in used else worker.no_part) for name in Buffers._fields},
         "Arrays": recipe.arrays,
         "BEHIND": bool(behind),
+        "SHARES": recipe.sums,
         "CHASES": chases,
         "ahead": _one_after_another(ahead, f"{tag}_ahead"),
     }

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES, SUMS
-from numba_lrn.backends.cpu.memory import CARRIERS, alike, dense, flat, in_order_of, same_memory, same_order, workspace
+from numba_lrn.backends.cpu.memory import (
+    CARRIERS,
+    alike,
+    dense,
+    flat,
+    in_order_of,
+    new_on_a_line,
+    same_memory,
+    same_order,
+    workspace,
+)
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, Plan, make_plan
 from numba_lrn.backends.cpu.threads import available_workers
 from numba_lrn.operator import LocalResponseNorm, check_dtype, check_same, check_writeable
@@ -159,7 +169,7 @@ def _derive(
         check_same(array, name, x)
     source = dense(np.asarray(x))
     inputs = [source, *(in_order_of(source, np.asarray(array)) for array in others.values())]
-    results = [np.empty_like(source) for name in RECIPES[recipe].names if name.startswith("out")]
+    results = [new_on_a_line(source) for name in RECIPES[recipe].names if name.startswith("out")]
     route = _route(op, recipe, source.shape, source.strides, source.dtype, _threads(source.nbytes), False)
     if route is None:
         return results, np.zeros((0, SUMS))

@@ -12,6 +12,8 @@ from numba_lrn.algorithm.geometry import dense_order
 # How the kernels see a dtype: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
+LINE = 64  # bytes of a cache line
+
 _thread = threading.local()
 
 
@@ -30,6 +32,16 @@ def dense(x: NDArray) -> NDArray:
     """``x``, or a copy of it that fills its memory without gaps."""
     filled = x.flags.aligned and dense_order(x.shape, x.strides, x.itemsize) is not None
     return x if filled else x.copy(order="K")
+
+
+def new_on_a_line(source: NDArray) -> NDArray:
+    """A new array like a dense one that begins with a cache line.
+
+    Results that go past the caches are written in strips of whole lines; what is added up strip by strip must not
+    depend on where in memory these begin.
+    """
+    room = np.empty(source.nbytes + LINE, np.uint8)
+    return np.ndarray(source.shape, source.dtype, room, -room.ctypes.data % LINE, source.strides)
 
 
 def in_order_of(source: NDArray, array: NDArray) -> NDArray:

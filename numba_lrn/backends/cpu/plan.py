@@ -25,6 +25,7 @@ FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
+SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
 TURNED_TILE = 32 * 1024  # elements of a plane
 LANES = 8192  # lanes of a tile that keeps nothing between stages
@@ -160,7 +161,7 @@ def _layout(
     tile_outers, tile_rows, tile_lanes = 1, length, unit
     axes: list[int] = []
     positions = np.zeros(1, np.int32)
-    strip = STRIP
+    strip = SHARED_STRIP if RECIPES[recipe].sums else STRIP
     sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes["total"] = strip
     if form == "direct":

@@ -34,18 +34,18 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def accumulate(typingctx, total, value):
-    """total + value in float64, in any order: what a loop adds up may be split among the lanes of a vector.
+    """total + value in the type of total, in any order: what a loop adds up may be split among the lanes of a vector.
 
     Of LLVM's fast-math flags it has ``reassoc`` alone, which assumes neither NaN nor Inf away.
     """
 
     def codegen(context, builder, signature, arguments):
         total, value = arguments
-        if value.type == FLOAT:
-            value = builder.fpext(value, DOUBLE)
+        if value.type != total.type:
+            value = builder.fpext(value, total.type)
         return builder.fadd(total, value, flags=("reassoc",))
 
-    return types.float64(types.float64, value), codegen
+    return total(total, value), codegen
 
 
 @intrinsic

@@ -16,6 +16,7 @@ from numba_lrn.backends.cpu.primitives import misalignment
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
 BEHIND = False
 CHASES = False
+SHARES = False  # whether the stages ahead add up something over all elements
 
 
 class Buffers(NamedTuple):
@@ -30,7 +31,6 @@ class Buffers(NamedTuple):
     kept: Any
     cross: Any
     mixed: Any
-    squares: Any
     running: Any  # running sums of a row's lanes, in three parts
     suffix: Any  # suffix sums of one block of rows
     turned: Any  # a turned block of terms, and one of sums
@@ -64,7 +64,6 @@ class Layout(NamedTuple):
     kept: int
     cross: int
     mixed: int
-    squares: int
     running: int
     suffix: int
     turned: int
@@ -133,8 +132,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
     e7 = e6 + layout[20]
     e8 = e7 + layout[21]
     e9 = e8 + layout[22]
-    e10 = e9 + layout[23]
-    axes = layout[24:]
+    axes = layout[23:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
@@ -144,13 +142,12 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
             kept_of(workspace, e2, e3),
             cross_of(workspace, e3, e4),
             mixed_of(workspace, e4, e5),
-            squares_of(workspace, e5, e6),
-            running_of(workspace, e6, e7),
-            suffix_of(workspace, e7, e8),
-            turned_of(workspace, e8, e9),
-            planes_of(workspace, e9, e10),
+            running_of(workspace, e5, e6),
+            suffix_of(workspace, e6, e7),
+            turned_of(workspace, e7, e8),
+            planes_of(workspace, e8, e9),
             sums_of(arrays[-1], index * SUMS, (index + 1) * SUMS),
-            stages_of(workspace, e1, e6),
+            stages_of(workspace, e1, e5),
         )  # fmt: skip
         lane = index % lane_tiles * tile_lanes
         first = index // lane_tiles % row_tiles * tile_rows
@@ -202,21 +199,37 @@ def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last
             base = needed
         turn = based(tile, base)
         if CHASES:
-            chased_turn(arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop)
+            chased_turn(arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last)
         else:
-            ahead(arrays, buffers, par, space, turn, positions, done, ready)
+            run_shared(arrays, buffers, par, space, turn, positions, done, ready, first, last)
             behind(arrays, buffers, par, mirror, turn, positions, row, stop)
         done = ready
 
 
-def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop):
+def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, last):
+    """The stages ahead on rows ``low`` … ``high − 1``; those beyond ``first`` … ``last − 1`` another tile adds up."""
+    if SHARES:
+        for part in range(3):
+            start = low if part == 0 else max(low, first if part == 1 else last)
+            stop = high if part == 2 else min(high, first if part == 0 else last)
+            if start < stop:
+                sums = buffers.sums
+                before = (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5])
+                ahead(arrays, buffers, par, space, tile, positions, start, stop)
+                if part != 1:
+                    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = before
+    else:
+        ahead(arrays, buffers, par, space, tile, positions, low, high)
+
+
+def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
     Both run in one loop on the rows where both have full windows, if the results go past the caches.
     """
     before, after = space.before, space.after
     begin = max(done, row + before, before + after)
-    end = min(ready, space.length - after)
+    end = min(ready, space.length - after, last)
     low, high = begin - before, end - before
     if not tile.streaming or begin >= end:
         begin = end = ready
@@ -228,7 +241,7 @@ def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, read
         else:
             chase(arrays, buffers, par, space, tile, begin, end)
             ready_from, ready_to, row_from, row_to = end, ready, high, stop
-        ahead(arrays, buffers, par, space, tile, positions, ready_from, ready_to)
+        run_shared(arrays, buffers, par, space, tile, positions, ready_from, ready_to, first, last)
         behind(arrays, buffers, par, mirror, tile, positions, row_from, row_to)
 
 

@@ -33,7 +33,7 @@ class Phase(NamedTuple):
     stages: tuple[tuple[str, str], ...]  # (term, end) of each, or ("", end) where there is no window
     transposed: bool
     stored: tuple[str, ...]  # what the caller or a later phase needs of what it writes
-    reduces: bool = False  # whether its last stage makes shares of the sums over all elements
+    reduces: str = ""  # the end that makes shares of the sums over all elements, if one does
 
     @property
     def summed(self) -> tuple[str, ...]:
@@ -104,7 +104,8 @@ def _phases(groups: list[list[Stage]]) -> tuple[Phase, ...]:
     needed: set[str] = set()
     for group in reversed(groups):
         stages = tuple((stage.add, stage.emit) for stage in group)
-        phase = Phase(stages, group[0].transposed, (), group[-1].reduces)
+        reduces = next((stage.emit for stage in group if stage.reduces), "")
+        phase = Phase(stages, group[0].transposed, (), reduces)
         stored = tuple(name for name in phase.written if name in CALLERS or name in needed)
         needed = (needed - set(phase.written)) | set(phase.read) | set(phase.summed)
         found.insert(0, phase._replace(stored=stored))

@@ -17,10 +17,10 @@ def adding(phase, chains, function=None, **constants):
 def emitting(phase, chains):
     """The ends of each stage of a phase."""
     found, window = [], 0
-    for number, (term, end) in enumerate(phase.stages):
+    for term, end in phase.stages:
         constants = {"emit": end, "TOTAL": window * chains}
-        if phase.reduces and number == len(phase.stages) - 1:
-            found.append((share, constants))
+        if end == phase.reduces:
+            found.append((share_stage, constants))
         else:
             found.append((emit_stage if term else emit_without_window, constants))
         window += bool(term)
@@ -49,17 +49,13 @@ def emit_without_window(values, par, at, slot, totals, lane, counts, shares):
     emit(values, values, par, at, slot, real(0.0))
 
 
-def share(values, par, at, slot, totals, lane, counts, shares):
-    """Add an element to the sums over all elements, if it ``counts``: if no other thread adds it too.
-
-    A later phase reads what was kept, in the place of which ``emit`` puts the third share.
-    """
-    kept = load(values.kept, slot)
-    emit(values, values, par, at, slot, real(0.0))
-    shares[0] = shares[0] + (load(values.residual, slot) if counts else real(0.0))
-    shares[1] = shares[1] + (load(values.squares, slot) if counts else real(0.0))
-    shares[2] = shares[2] + (load(values.kept, slot) if counts else real(0.0))
-    store(values.kept, slot, kept)
+def share_stage(values, par, at, slot, totals, lane, counts, shares):
+    """``emit_stage``, and what an element that ``counts`` adds to the sums over all: no other thread adds it too."""
+    total = totals[TOTAL + lane] + totals[TOTAL + LANES + lane] if CHAINS > LANES else totals[TOTAL + lane]
+    _, first, second, third = emit(values, values, par, at, slot, total)
+    shares[0] = shares[0] + (first if counts else real(0.0))
+    shares[1] = shares[1] + (second if counts else real(0.0))
+    shares[2] = shares[2] + (third if counts else real(0.0))
 
 
 def add_shares(shares, sums):
