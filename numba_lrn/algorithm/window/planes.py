@@ -7,7 +7,7 @@ from numba_lrn.algorithm.primitives import join_prefixes, load, real, store, sum
 from numba_lrn.algorithm.window.contract import Space, Tile
 from numba_lrn.algorithm.window.direct import direct, sum_strip
 from numba_lrn.algorithm.window.masked import sum_masked
-from numba_lrn.algorithm.window.prefix import prefix
+from numba_lrn.algorithm.window.prefix import GROUP, period_of, row_of, sum_group
 from numba_lrn.algorithm.window.turned import turn, turn_back, turn_part
 
 PLANE_LANES = 1024
@@ -30,9 +30,9 @@ def group_of(length: Any, unit: Any) -> Any:
 
 
 def part_of(rows: Any, n: Any, lanes: Any) -> Any:
-    """Rows of an axis that make a lane, where ``lanes`` are there anyway: whole blocks of n, or all rows."""
-    parts = TURNED_LANES // lanes
-    part = max(2 * n, -(-rows // max(parts, 1) // n) * n)
+    """Rows of an axis that make a lane, where ``lanes`` are there anyway: whole periods, or all rows."""
+    parts, period = TURNED_LANES // lanes, period_of(n)
+    part = max(-(-2 * n // period), -(-rows // max(parts, 1) // period)) * period
     return part if parts > 1 and part < rows else rows
 
 
@@ -99,7 +99,7 @@ def plane_prefix(planes, buffers, space, outers, strip, positions, first, last):
     for outer in range(outers):
         for lane in range(0, space.unit, PLANE_LANES):
             tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, strip, 0)
-            prefix(planes, buffers, 0, space, tile, 0, first, last)
+            prefix_plane(planes, buffers, space, tile, first, last)
 
 
 def plane_turned(planes, buffers, space, outers, strip, positions, first, last):
@@ -125,7 +125,7 @@ def plane_turned(planes, buffers, space, outers, strip, positions, first, last):
 def turned_parts(planes, buffers, space, outer, n, part, first, last):
     """Rows ``first`` … ``last − 1`` of one outer index, a part of the axis to a lane.
 
-    Parts begin where a block of n rows does, so that windows are added up as they are without parts.
+    Parts begin where a period does, so that windows are added up as they are without parts.
     """
     length, unit = space.length, space.unit
     start = outer * length * unit
@@ -195,4 +195,12 @@ def pad(source, terms, place, start, first, length, rows):
 def prefix_turned(block, sums, buffers, rows, lanes, before, after, last):
     """The window sums of a turned block."""
     space = Space(rows, lanes, lanes, before, after, 0, 0)
-    prefix(Planes(block, sums), buffers, 0, space, Tile(0, 1, 0, lanes, 0, rows, lanes, 0), 0, 0, last)
+    prefix_plane(Planes(block, sums), buffers, space, Tile(0, 1, 0, lanes, 0, rows, lanes, 0), 0, last)
+
+
+def prefix_plane(planes, buffers, space, tile, first, last):
+    """Window sums of rows ``first`` … ``last − 1`` of one outer index, straight into the other plane."""
+    begin = first // GROUP * GROUP
+    for row in range(begin, last, GROUP):
+        place, _ = row_of(space, tile, row)
+        sum_group(planes, buffers, space, tile, row, row == begin, planes.out, place, space.inner)

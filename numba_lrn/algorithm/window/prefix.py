@@ -1,155 +1,271 @@
-"""Windows of any size by prefix sums that are restarted every n rows."""
+"""Windows of any size by prefix sums of blocks of rows, for GROUP rows at a time.
 
-from numba_lrn.algorithm.binding import injected, loop
+The windows of GROUP neighbouring rows share a core, to which each adds a few rows on its left and on its right. The
+core is a run of blocks of GROUP rows: the suffix of one period of blocks, and the prefix of the next. Nothing is
+ever subtracted.
+"""
+
+from typing import Any
+
+from numba_lrn.algorithm.binding import loop
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, STREAMS, add_term
-from numba_lrn.algorithm.window.strips import (
-    add_up,
-    clear,
-    emit_noted,
-    extreme,
-    extremes_strip,
-    is_streamed,
-    no_notes,
-    strip_count,
-    write_row,
-)
+from numba_lrn.algorithm.window.contract import add_term
+from numba_lrn.algorithm.window.strips import clear, write_row
 
-GROUP = 8  # rows that are added plainly, then in two floats
+GROUP = 4  # with 8, more pointers than a vectorised loop may compare
+
+# The rows of ``buffers.running``, ``lanes`` each.
+SUM, REST, BEGUN, NEWEST = 0, 1, 2, 3
+RUNNING = 4
 
 
 def prefix(arrays, buffers, par, space, tile, positions, first, last):
-    """Rows ``first`` … ``last − 1`` of a tile of one outer index, by prefix sums restarted every n rows."""
-    n = space.before + space.after + 1
-    row = first
-    while row < last:
-        start = row // n * n
-        stop = min(last, start + n)
-        suffix_rows(arrays, buffers, space, tile, row, start, n)
-        prefix_rows(arrays, buffers, par, space, tile, row, stop, start + n - space.before)
-        row = stop
-
-
-@loop
-def suffix_rows(arrays, buffers, space, tile, row, start, n):
-    """suffix[t] = the terms of padded rows start + t … start + n − 1, for t from n − 1 down to row − start."""
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index."""
     lanes = tile.lanes
-    running, suffix = buffers.running, buffers.suffix
-    clear(running, 2 * lanes)
-    last = row - start
-    t = n - 1
-    while t >= last:
-        source = start + t - space.before
-        at = (tile.outer * space.length + source) * space.inner + tile.lane
-        slot = (source - tile.base) * lanes
-        place = t * lanes
-        if (n - 1 - t) % GROUP == 0 and t - GROUP + 1 >= last and GROUP - 1 <= source < space.length:
-            suffix_group(arrays, buffers, at, space.inner, slot, lanes, place)
-            t -= GROUP
-        else:
-            if source >= 0 and source < space.length:
-                for j in range(lanes):
-                    store(running, j, add_term(arrays, buffers, at + j, slot + j, load(running, j)))
-            for j in range(lanes):
-                store(suffix, place + j, load(running, lanes + j) + load(running, j))
-            t -= 1
-        if (n - 1 - t) % GROUP == 0:
-            carry(running, lanes)
+    begin = first // GROUP * GROUP
+    for row in range(begin, last, GROUP):
+        sum_group(arrays, buffers, space, tile, row, row == begin, buffers.total, 0, lanes)
+        run, end = max(row, first), min(row + GROUP, last)
+        while run < end:
+            # Where the tile has all lanes, its rows are one run in memory.
+            runs = end - run if lanes == space.inner else 1
+            at = (tile.outer * space.length + run) * space.inner + tile.lane
+            slot = (run - tile.base) * lanes
+            write_row(arrays, buffers, par, tile, at, slot, buffers.total, (run - row) * lanes, runs * lanes)
+            run += runs
 
 
-@loop
-def suffix_group(arrays, buffers, at, step, slot, lanes, place):
-    """GROUP rows of suffix sums, downwards. Row by row, the running sums went through memory each time."""
-    running, suffix = buffers.running, buffers.suffix
-    for j in range(lanes):
-        run, base = load(running, j), load(running, lanes + j)
-        for i in range(GROUP):
-            run = add_term(arrays, buffers, at - i * step + j, slot - i * lanes + j, run)
-            store(suffix, place - i * lanes + j, base + run)
-        store(running, j, run)
+def blocks_of(n: Any) -> Any:
+    """How many blocks the windows of a group share."""
+    return (n - GROUP + 1) // GROUP
 
 
-@loop
-def carry(running, lanes):
-    """After GROUP rows: their sum is added to that of the others, and what this is rounded by begins the next.
+def period_of(n: Any) -> Any:
+    """Rows after which windows are added up in the same way again."""
+    return GROUP * max(blocks_of(n), 1)
 
-    In ``running`` lie one after the other, ``lanes`` each: the sum of the last rows, and that of the others.
+
+def place_of(block, blocks, lanes):
+    """Where a block lies in ``buffers.suffix``: the last of its period first.
+
+    Upwards, LLVM would not take the vectorised loop in ``suffix_block``: it wants to test once for all blocks whether
+    the loop's arrays overlap, and does so for ascending places only.
     """
-    for j in range(lanes):
-        run, base = load(running, j), load(running, lanes + j)
-        both = base + run
-        share = both - base
-        rest = (base - (both - share)) + (run - share)
-        store(running, lanes + j, both)
-        store(running, j, rest if rest == rest else real(0.0))  # Inf − Inf, where the sum itself is what it must be
+    return (max(blocks, 1) - 1 - block % max(blocks, 1)) * lanes
 
 
-@loop
-def prefix_rows(arrays, buffers, par, space, tile, row, stop, source):
-    """Emit rows ``row`` … ``stop − 1`` of one block; ``source`` is the first row of the block after it."""
-    lanes = tile.lanes
+def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
+    """total[place + t·pitch + j] = the sum of row ``row`` + t, lane j, for the rows of one group.
+
+    ``fresh`` says that the last call was not that of the group before.
+    """
     n = space.before + space.after + 1
-    clear(buffers.running, 2 * lanes)
-    begin = row // n * n
-    for i in range(begin, stop):
-        t = i - begin
-        at = (tile.outer * space.length + i) * space.inner + tile.lane
-        slot = (i - tile.base) * lanes
-        following = source + t
-        next_at = (tile.outer * space.length + following) * space.inner + tile.lane
-        next_slot = (following - tile.base) * lanes
-        goes_on = following >= 0 and following < space.length and i + 1 < stop
-        prefix_row(arrays, buffers, par, tile, at, slot, t * lanes, next_at, next_slot, i >= row, goes_on)
-        if (t + 1) % GROUP == 0:
-            carry(buffers.running, lanes)
+    blocks = blocks_of(n)
+    begun = n - GROUP + 1 - blocks * GROUP
+    group = row // GROUP
+    left = row - space.before
+    right = left + n  # of the first row; the others of the group follow
+    if fresh:
+        clear(buffers.running, RUNNING * tile.lanes)
+        if blocks == 0:
+            clear(buffers.suffix, tile.lanes)
+        else:
+            fill_blocks(arrays, buffers, space, tile, group, blocks)
+    elif blocks > 0 and group % blocks == 0:
+        suffix_blocks(buffers, tile.lanes, blocks)
+    core = place_of(group, blocks, tile.lanes)
+    if begun > 0:
+        sum_rows(arrays, buffers, space, tile, right - begun, begun, BEGUN)
+    rows = min(GROUP, space.length - row)
+    left_at, left_slot = row_of(space, tile, left)
+    right_at, right_slot = row_of(space, tile, right)
+    inside = left >= 0 and rows == GROUP
+    if inside and right + GROUP <= space.length:
+        group_totals(
+            arrays, buffers, left_at, left_slot, right_at, right_slot, space.inner, tile.lanes, core, total, place,
+            pitch,
+        )  # fmt: skip
+    elif inside and right >= space.length:
+        left_totals(arrays, buffers, left_at, left_slot, space.inner, tile.lanes, core, total, place, pitch)
+    elif left + GROUP <= 1 and right + GROUP <= space.length:
+        right_totals(arrays, buffers, right_at, right_slot, space.inner, tile.lanes, core, total, place, pitch)
+    else:
+        border_totals(arrays, buffers, space, tile, left, right, core, total, place, pitch, rows)
+    if blocks > 0:
+        if begun > 0:
+            sum_rows(arrays, buffers, space, tile, right - begun, GROUP, NEWEST)
+        add_block(buffers, tile.lanes, core)
 
 
-def prefix_row(arrays, buffers, par, tile, at, slot, place, next_at, next_slot, emits, goes_on):
-    """One row: emitted, and the next row's terms added to the running sums, each where it is asked for."""
-    lanes = tile.lanes
-    running, suffix, total = buffers.running, buffers.suffix, buffers.total
-    if emits and goes_on:
-        j = 0
-        while j < lanes:
-            count = strip_count(arrays, tile, at + j, lanes - j)
-            if STREAMS:
-                if is_streamed(arrays, tile, at + j):
-                    streamed_prefix_strip(
-                        arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count
-                    )
-                    j += count
-                    continue
-            prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, j, j + count)
-            j += count
-    elif emits:
-        for j in range(lanes):
-            store(total, j, load(suffix, place + j) + (load(running, lanes + j) + load(running, j)))
-        write_row(arrays, buffers, par, tile, at, slot, total, 0, lanes)
-    elif goes_on:
-        for j in range(lanes):
-            store(running, j, add_term(arrays, buffers, next_at + j, next_slot + j, load(running, j)))
+def row_of(space, tile, row):
+    """Where a row of the tile begins in the arrays, and in the tile's buffers."""
+    at = (tile.outer * space.length + row) * space.inner + tile.lane
+    return at, (row - tile.base) * tile.lanes
 
 
 @loop
-def prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
-    """Lanes ``first`` … ``last − 1`` of a row of window sums; the next row's terms go into the running sums."""
-    running, suffix, totals = buffers.running, buffers.suffix, buffers.total
-    notes = no_notes()
-    for j in range(last - first):
-        run = load(running, first + j)
-        total = load(suffix, place + first + j) + (load(running, lanes + first + j) + run)
-        if RAISES:
-            store(totals, j, total)
-        store(running, first + j, add_term(arrays, buffers, next_at + first + j, next_slot + first + j, run))
-        notes = emit_noted(arrays, buffers, par, at + first + j, slot + first + j, total, notes)
-    if RAISES:
-        if extreme(notes):
-            extremes_strip(arrays, buffers, par, at + first, slot + first, totals, 0, last - first)
-            return
-    add_up(buffers, notes)
+def group_totals(
+    arrays, buffers, left_at, left_slot, right_at, right_slot, step, slot_step, core_place, total, place, pitch
+):
+    """The sums of a group whose windows end within the axis; ``slot_step`` lanes."""
+    running, suffix = buffers.running, buffers.suffix
+    for j in range(slot_step):
+        core = load(suffix, core_place + j) + load(running, SUM * slot_step + j)
+        at, slot = left_at + j, left_slot + j
+        third = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, real(0.0))
+        second = add_term(arrays, buffers, at + step, slot + slot_step, third)
+        first = add_term(arrays, buffers, at, slot, second)
+        at, slot = right_at + j, right_slot + j
+        run = load(running, BEGUN * slot_step + j)
+        store(total, place + j, first + (core + run))
+        run = add_term(arrays, buffers, at, slot, run)
+        store(total, place + pitch + j, second + (core + run))
+        run = add_term(arrays, buffers, at + step, slot + slot_step, run)
+        store(total, place + 2 * pitch + j, third + (core + run))
+        run = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, run)
+        store(total, place + 3 * pitch + j, core + run)
+        run = add_term(arrays, buffers, at + 3 * step, slot + 3 * slot_step, run)
+        store(running, NEWEST * slot_step + j, run)
 
 
-@injected
-def streamed_prefix_strip(arrays, buffers, par, at, slot, place, next_at, next_slot, lanes, first, last):
-    """``prefix_strip`` past the caches; injected."""
-    raise NotImplementedError("a backend injects the function")
+@loop
+def left_totals(arrays, buffers, left_at, left_slot, step, slot_step, core_place, total, place, pitch):
+    """The same where the axis ends before any row is added on the right."""
+    running, suffix = buffers.running, buffers.suffix
+    for j in range(slot_step):
+        begun = load(running, BEGUN * slot_step + j)
+        core = (load(suffix, core_place + j) + load(running, SUM * slot_step + j)) + begun
+        at, slot = left_at + j, left_slot + j
+        third = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, real(0.0))
+        second = add_term(arrays, buffers, at + step, slot + slot_step, third)
+        first = add_term(arrays, buffers, at, slot, second)
+        store(total, place + j, first + core)
+        store(total, place + pitch + j, second + core)
+        store(total, place + 2 * pitch + j, third + core)
+        store(total, place + 3 * pitch + j, core)
+        store(running, NEWEST * slot_step + j, begun)
+
+
+@loop
+def right_totals(arrays, buffers, right_at, right_slot, step, slot_step, core_place, total, place, pitch):
+    """The same where the axis begins after all rows that would be added on the left."""
+    running, suffix = buffers.running, buffers.suffix
+    for j in range(slot_step):
+        core = load(suffix, core_place + j) + load(running, SUM * slot_step + j)
+        at, slot = right_at + j, right_slot + j
+        run = load(running, BEGUN * slot_step + j)
+        store(total, place + j, core + run)
+        run = add_term(arrays, buffers, at, slot, run)
+        store(total, place + pitch + j, core + run)
+        run = add_term(arrays, buffers, at + step, slot + slot_step, run)
+        store(total, place + 2 * pitch + j, core + run)
+        run = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, run)
+        store(total, place + 3 * pitch + j, core + run)
+        run = add_term(arrays, buffers, at + 3 * step, slot + 3 * slot_step, run)
+        store(running, NEWEST * slot_step + j, run)
+
+
+@loop
+def border_totals(arrays, buffers, space, tile, left, right, core_place, total, place, pitch, rows):
+    """The sums of the first ``rows`` rows of a group, of whose windows the axis lacks some rows."""
+    lanes, running, suffix = tile.lanes, buffers.running, buffers.suffix
+    newest = NEWEST * lanes
+    for j in range(lanes):
+        store(running, newest + j, real(0.0))
+    for t in range(GROUP - 1, -1, -1):
+        if t < GROUP - 1:
+            add_row(arrays, buffers, space, tile, left + t, newest)
+        if t < rows:
+            for j in range(lanes):
+                store(total, place + t * pitch + j, load(running, newest + j))
+    for j in range(lanes):
+        store(running, newest + j, load(running, BEGUN * lanes + j))
+    for t in range(GROUP):
+        if t < rows:
+            for j in range(lanes):
+                core = load(suffix, core_place + j) + load(running, SUM * lanes + j)
+                here = place + t * pitch + j
+                store(total, here, load(total, here) + (core + load(running, newest + j)))
+        add_row(arrays, buffers, space, tile, right + t, newest)
+
+
+@loop
+def sum_rows(arrays, buffers, space, tile, row, rows, where):
+    """The terms of ``rows`` rows from ``row`` on, into a row of the running sums."""
+    start = where * tile.lanes
+    for j in range(tile.lanes):
+        store(buffers.running, start + j, real(0.0))
+    for i in range(row, row + rows):
+        add_row(arrays, buffers, space, tile, i, start)
+
+
+def add_row(arrays, buffers, space, tile, row, start):
+    """The terms of one row, if the axis has it, added to running[start …]."""
+    if row >= 0 and row < space.length:
+        at, slot = row_of(space, tile, row)
+        for j in range(tile.lanes):
+            store(
+                buffers.running,
+                start + j,
+                add_term(arrays, buffers, at + j, slot + j, load(buffers.running, start + j)),
+            )
+
+
+def fill_blocks(arrays, buffers, space, tile, group, blocks):
+    """What groups before ``group`` would have left: suffix sums of this period's blocks, the prefix of the next."""
+    period = group // blocks * blocks
+    shift = GROUP - 1 - space.before  # of block 0
+    for block in range(group, period + blocks):
+        sum_rows(arrays, buffers, space, tile, block * GROUP + shift, GROUP, NEWEST)
+        keep_block(buffers, tile.lanes, place_of(block, blocks, tile.lanes))
+    suffix_blocks(buffers, tile.lanes, period + blocks - group)
+    for block in range(period + blocks, group + blocks):
+        sum_rows(arrays, buffers, space, tile, block * GROUP + shift, GROUP, NEWEST)
+        add_block(buffers, tile.lanes, place_of(block, blocks, tile.lanes))
+
+
+@loop
+def keep_block(buffers, lanes, place):
+    """The newest block among the blocks."""
+    for j in range(lanes):
+        store(buffers.suffix, place + j, load(buffers.running, NEWEST * lanes + j))
+
+
+@loop
+def add_block(buffers, lanes, place):
+    """The newest block among the blocks, in the place of one that no window needs, and to the prefix of its period."""
+    running = buffers.running
+    for j in range(lanes):
+        newest = load(running, NEWEST * lanes + j)
+        store(buffers.suffix, place + j, newest)
+        both, rest = added(load(running, SUM * lanes + j), newest, load(running, REST * lanes + j))
+        store(running, SUM * lanes + j, both)
+        store(running, REST * lanes + j, rest)
+
+
+def suffix_blocks(buffers, lanes, blocks):
+    """The last ``blocks`` blocks of a period, each with all after it added; the prefix of the next begins at zero."""
+    clear(buffers.running, BEGUN * lanes)
+    for place in range(0, blocks * lanes, lanes):
+        suffix_block(buffers, lanes, place)
+    clear(buffers.running, BEGUN * lanes)
+
+
+@loop
+def suffix_block(buffers, lanes, place):
+    """One block more in the suffix sum."""
+    running, suffix = buffers.running, buffers.suffix
+    for j in range(lanes):
+        both, rest = added(load(running, SUM * lanes + j), load(suffix, place + j), load(running, REST * lanes + j))
+        store(suffix, place + j, both)
+        store(running, SUM * lanes + j, both)
+        store(running, REST * lanes + j, rest)
+
+
+def added(total, value, rest):
+    """total + value, ``rest`` included that the additions before were rounded by, and what this one is rounded by."""
+    value = value + rest
+    both = total + value
+    share = both - total
+    rest = (total - (both - share)) + (value - share)
+    return both, rest if rest == rest else real(0.0)  # Inf − Inf, where the sum itself is what it must be

@@ -6,6 +6,7 @@ The outer indices become the lanes of the block; where there are few of them, pa
 from numba_lrn.algorithm.binding import loop
 from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.box import axis_of, plane_terms, sum_plane
+from numba_lrn.algorithm.window.prefix import period_of
 from numba_lrn.algorithm.window.strips import write_row
 
 SIDE = 16  # rows and lanes that are turned together: a cache line of each
@@ -15,7 +16,8 @@ def turned(arrays, buffers, par, space, tile, positions, first, last):
     """Rows ``first`` … ``last − 1`` of one outer index, or all rows of several, by a pass from plane to plane."""
     outers = tile.outer_end - tile.outer
     n = space.before + space.after + 1
-    begin = first // n * n  # where a block of rows begins in the whole array, too
+    period = n if space.inner == 1 else period_of(n)
+    begin = first // period * period  # where a period begins in the whole array, too
     low = max(begin - space.before, 0)
     high = min(last + space.after, space.length)
     rows = high - low

@@ -14,6 +14,7 @@ from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window.planes import PLANE_LANES, SCANNED, SLACK, TURNED_LANES, group_of, scan_of
+from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.processor import processor
@@ -116,7 +117,7 @@ def make_plan(
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes)
     workers = min(workers, layout.tiles)
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
-    roots = processor().roots and (terms > 0 or not recipe.startswith("forward"))
+    roots = processor().roots and (terms > 0 or form in ("prefix", "turned", "box") or not recipe.startswith("forward"))
     power = power_function(op.beta, op.scale, op.k, real, roots)
     streams = nbytes >= STREAM_BYTES and not in_place and _streams(layout, form, recipe, terms)
     layout = layout._replace(streaming=int(streams))
@@ -174,17 +175,16 @@ def _layout(
     elif form == "prefix":
         tile_lanes = _split(inner, max(-(-inner // STRIP), -(-workers // outers)), 16)
         if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
-            # Whole blocks, so that a block is summed the same way in every tile.
-            tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // n) * n)
-        sizes.update(running=2 * tile_lanes, suffix=n * tile_lanes)
+            tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // period_of(n)) * period_of(n))
+        sizes.update(_prefix(tile_lanes, n), total=max(strip, GROUP * tile_lanes))
     elif form == "turned":
         block = length * inner
         tile_outers = max(1, TURNED_TILE // block)
         if workers > 1:
             tile_outers = min(tile_outers, max(1, outers // workers))
         if not in_place and block > 2 * TURNED_TILE:
-            # Whole blocks, so that windows are added up as in one tile.
-            tile_rows = min(length, -(-max(8 * n, 2 * TURNED_TILE // inner) // n) * n)
+            period = n if inner == 1 else period_of(n)
+            tile_rows = min(length, -(-max(8 * n, 2 * TURNED_TILE // inner) // period) * period)
         plane_rows = min(length, tile_rows + 3 * (n - 1))
         pass_form = "scanned" if inner == 1 else form
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
@@ -227,7 +227,12 @@ def _turned(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
     if 2 * n < length:  # there may be parts, a lane each
         lanes = max(lanes, min(TURNED_LANES, -(-length // (2 * n)) * unit))
         block = max(block, 3 * length * unit)
-    return {"running": 2 * lanes, "suffix": n * lanes, "turned": 2 * block}
+    return {**_prefix(lanes, n), "turned": 2 * block}
+
+
+def _prefix(lanes: int, n: int) -> dict[str, int]:
+    """The sizes of the buffers of prefix sums over rows of so many lanes."""
+    return {"running": RUNNING * lanes, "suffix": max(blocks_of(n), 1) * lanes}
 
 
 def _direct_tile(
@@ -255,7 +260,7 @@ def _box(
 ) -> tuple[list[int], dict[str, int], NDArray]:
     """The table of the axes of a box, innermost first, the sizes of its passes' buffers, and their positions."""
     axes: list[int] = []
-    sizes = {"running": 2 * PLANE_LANES, "suffix": 0, "total": STRIP, "turned": 0}
+    sizes = {"running": 0, "suffix": 0, "total": STRIP, "turned": 0}
     positions = np.zeros(1, np.int32)
     innermost = True
     for index in range(len(dimensions) - 2, first - 1, -1):
@@ -272,16 +277,16 @@ def _box(
         else:
             form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
         axes += [address_of(form, real), count, extent, units, before, after]
+        used: dict[str, int] = {}
         if form == "masked":
             groups = max(1, MASKED_TILE // (length * unit))
             positions = np.tile(np.repeat(np.arange(length, dtype=np.int32), unit), groups)
         elif form == "turned":
-            blocks = 1 if index == first else rows * count
-            for name, size in _turned(blocks, length, unit, n).items():
-                sizes[name] = max(sizes[name], size)
+            used = _turned(1 if index == first else rows * count, length, unit, n)
         elif form == "scanned":
-            sizes["turned"] = max(sizes["turned"], _scanned(length, n))
+            used = {"turned": _scanned(length, n)}
         elif form == "prefix":
-            sizes["suffix"] = max(sizes["suffix"], n * min(unit, PLANE_LANES))
+            used = _prefix(min(unit, PLANE_LANES), n)
+        sizes.update((name, max(sizes[name], size)) for name, size in used.items())
         innermost = False
     return axes, sizes, positions
