@@ -227,13 +227,15 @@ def _scan_vectors(builder, vector, count, emit):
             place = builder.mul(builder.add(first, inner.index), lanes)
             own = emit(place, lambda sums: builder.fadd(builder.load(total), builder.fadd(builder.load(recent), sums)))
             builder.store(builder.fadd(builder.load(recent), own), recent)
-        before, term = builder.load(total), builder.load(recent)
-        after = builder.fadd(before, term)
-        share = builder.fsub(after, before)
-        lost = builder.fadd(builder.fsub(before, builder.fsub(after, share)), builder.fsub(term, share))
-        known = builder.fcmp_ordered("ord", lost, lost)  # not Inf − Inf
-        builder.store(builder.select(known, lost, zero), rest)
-        builder.store(after, total)
+        following = builder.add(outer.index, ir.Constant(count.type, 1))
+        with builder.if_then(builder.icmp_signed("<", following, groups)):
+            before, term = builder.load(total), builder.load(recent)
+            after = builder.fadd(before, term)
+            share = builder.fsub(after, before)
+            lost = builder.fadd(builder.fsub(before, builder.fsub(after, share)), builder.fsub(term, share))
+            known = builder.fcmp_ordered("ord", lost, lost)  # not Inf − Inf
+            builder.store(builder.select(known, lost, zero), rest)
+            builder.store(after, total)
 
 
 def _vector_at(context, builder, array_type, array, place, vector):
