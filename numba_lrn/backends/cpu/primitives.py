@@ -183,27 +183,35 @@ def _shuffle(builder, vector, lanes):
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
-def _scan(builder, vector, downwards):
-    """Each lane with the sum of itself and of all lanes before it, or after it.
+def _hidden_zeros(builder, vector, count):
+    """A vector of zeros of which LLVM does not know that they are: the highest bits of a count.
 
-    The lanes are turned round and a mask keeps those apart that come from the other end. Shifting zeros in became
-    ``vexpandps``, of twice the latency.
+    Known ones it would shift in by ``vexpandps``: windows of 63 along a contiguous axis took 1.4 × as long. Turning
+    the lanes round and masking what comes from the other end took 1.2 × as long.
     """
-    count = vector.type.count
+    kind = ir.IntType(32 if vector.element == FLOAT else 64)
+    zero = builder.lshr(count, ir.Constant(count.type, 62))
+    zero = builder.trunc(zero, kind) if kind != count.type else zero
+    integers = ir.VectorType(kind, vector.count)
+    first = builder.insert_element(ir.Constant(integers, ir.Undefined), zero, INT32(0))
+    return builder.bitcast(_shuffle(builder, first, [0] * vector.count), vector)
+
+
+def _scan(builder, vector, zeros, downwards):
+    """Each lane with the sum of itself and of all lanes before it, or after it."""
     reach = 1
-    while reach < count:
-        turned = _shuffle(builder, vector, [(lane + (reach if downwards else -reach)) % count for lane in range(count)])
-        inside = [lane + reach < count if downwards else lane >= reach for lane in range(count)]
-        vector = _select(builder, inside, builder.fadd(vector, turned), vector)
+    while reach < vector.type.count:
+        vector = builder.fadd(vector, _shift(builder, vector, zeros, reach, downwards))
         reach *= 2
     return vector
 
 
-def _select(builder, lanes, vector, other):
-    """The lanes of ``vector`` where ``lanes`` is true, else those of ``other``."""
-    bit = ir.IntType(1)
-    mask = ir.Constant(ir.VectorType(bit, len(lanes)), [bit(int(lane)) for lane in lanes])
-    return builder.select(mask, vector, other)
+def _shift(builder, vector, zeros, reach, downwards):
+    """The lanes moved by ``reach``, with zeros where none came from."""
+    count = vector.type.count
+    both, first = ((vector, zeros), reach) if downwards else ((zeros, vector), count - reach)
+    mask = ir.Constant(ir.VectorType(INT32, count), [INT32(first + lane) for lane in range(count)])
+    return builder.shuffle_vector(*both, mask)
 
 
 def _scan_vectors(builder, vector, count, emit):
@@ -251,11 +259,12 @@ def sum_suffixes(typingctx, source, end, target, target_end, count):
     def codegen(context, builder, signature, arguments):
         source, end, target, target_end, count = arguments
         lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
+        zeros = _hidden_zeros(builder, vector, count)
 
         def emit(place, sum_with):
             back = builder.add(place, ir.Constant(place.type, lanes))
             pointer, align = _vector_at(context, builder, signature.args[0], source, builder.sub(end, back), vector)
-            sums = _scan(builder, builder.load(pointer, align=align), True)
+            sums = _scan(builder, builder.load(pointer, align=align), zeros, True)
             pointer, align = _vector_at(
                 context, builder, signature.args[2], target, builder.sub(target_end, back), vector
             )
@@ -279,15 +288,15 @@ def join_prefixes(typingctx, source, at, suffixes, suffix_at, target, place, cou
     def codegen(context, builder, signature, arguments):
         source, at, suffixes, suffix_at, target, place, count = arguments
         lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
+        zeros = _hidden_zeros(builder, vector, count)
 
         def vector_at(kind, array, first, offset):
             return _vector_at(context, builder, signature.args[kind], array, builder.add(first, offset), vector)
 
         def emit(offset, sum_with):
             pointer, align = vector_at(0, source, at, offset)
-            sums = _scan(builder, builder.load(pointer, align=align), False)
-            before = _shuffle(builder, sums, [lanes - 1, *range(lanes - 1)])
-            before = _select(builder, [False] + [True] * (lanes - 1), before, ir.Constant(vector, None))
+            sums = _scan(builder, builder.load(pointer, align=align), zeros, False)
+            before = _shift(builder, sums, zeros, 1, False)
             pointer, align = vector_at(2, suffixes, suffix_at, offset)
             window = builder.fadd(builder.load(pointer, align=align), sum_with(before))
             pointer, align = vector_at(4, target, place, offset)
