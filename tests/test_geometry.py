@@ -14,6 +14,7 @@ from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import planes
 from numba_lrn.algorithm.window.contract import Space
 from numba_lrn.algorithm.window.planes import SLACK, Planes
+from numba_lrn.algorithm.window.prefix import RUNNING, blocks_of, period_of
 from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
@@ -287,7 +288,8 @@ def planes_of(plan, layout):
             ahead = (tile.base, tile.base + tile.rows, layout.before, layout.after)
             behind = (first, last, layout.after, layout.before)
             for start, stop, reach, tail in (ahead, behind):
-                begin = start // n * n
+                period = n if layout.inner == 1 else period_of(n)
+                begin = start // period * period
                 low, high = max(begin - reach, 0), min(stop + tail, layout.length)
                 space = Space(high - low, layout.inner, layout.inner, reach, tail, 0, 0)
                 yield tile.outer_end - tile.outer, high - low, space, begin - low, stop - low
@@ -309,8 +311,8 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
     block, seen = Recorder(), {"suffix": 0, "running": 0}
 
     def prefix_turned(terms, sums, buffers, rows, lanes, before, after, last):
-        seen["suffix"] = max(seen["suffix"], (before + after + 1) * lanes)
-        seen["running"] = max(seen["running"], 2 * lanes)
+        seen["suffix"] = max(seen["suffix"], max(blocks_of(before + after + 1), 1) * lanes)
+        seen["running"] = max(seen["running"], RUNNING * lanes)
 
     monkeypatch.setattr("numba_lrn.backends.cpu.plan.address_of", lambda form, real: 0)  # compiles nothing
     monkeypatch.setattr(planes, "prefix_turned", prefix_turned)

@@ -107,7 +107,10 @@ def row_of(space, tile, row):
 def group_totals(
     arrays, buffers, left_at, left_slot, right_at, right_slot, step, slot_step, core_place, total, place, pitch
 ):
-    """The sums of a group whose windows end within the axis; ``slot_step`` lanes."""
+    """The sums of a group whose windows end within the axis; ``slot_step`` lanes.
+
+    The core comes last: of β = 1, n = 63 the largest error is 3.7 ulp so, 4.1 with the rows on the right added to it.
+    """
     running, suffix = buffers.running, buffers.suffix
     for j in range(slot_step):
         core = load(suffix, core_place + j) + load(running, SUM * slot_step + j)
@@ -117,11 +120,11 @@ def group_totals(
         first = add_term(arrays, buffers, at, slot, second)
         at, slot = right_at + j, right_slot + j
         run = load(running, BEGUN * slot_step + j)
-        store(total, place + j, first + (core + run))
+        store(total, place + j, (first + run) + core)
         run = add_term(arrays, buffers, at, slot, run)
-        store(total, place + pitch + j, second + (core + run))
+        store(total, place + pitch + j, (second + run) + core)
         run = add_term(arrays, buffers, at + step, slot + slot_step, run)
-        store(total, place + 2 * pitch + j, third + (core + run))
+        store(total, place + 2 * pitch + j, (third + run) + core)
         run = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, run)
         store(total, place + 3 * pitch + j, core + run)
         run = add_term(arrays, buffers, at + 3 * step, slot + 3 * slot_step, run)
@@ -134,15 +137,15 @@ def left_totals(arrays, buffers, left_at, left_slot, step, slot_step, core_place
     running, suffix = buffers.running, buffers.suffix
     for j in range(slot_step):
         begun = load(running, BEGUN * slot_step + j)
-        core = (load(suffix, core_place + j) + load(running, SUM * slot_step + j)) + begun
+        core = load(suffix, core_place + j) + load(running, SUM * slot_step + j)
         at, slot = left_at + j, left_slot + j
         third = add_term(arrays, buffers, at + 2 * step, slot + 2 * slot_step, real(0.0))
         second = add_term(arrays, buffers, at + step, slot + slot_step, third)
         first = add_term(arrays, buffers, at, slot, second)
-        store(total, place + j, first + core)
-        store(total, place + pitch + j, second + core)
-        store(total, place + 2 * pitch + j, third + core)
-        store(total, place + 3 * pitch + j, core)
+        store(total, place + j, (first + begun) + core)
+        store(total, place + pitch + j, (second + begun) + core)
+        store(total, place + 2 * pitch + j, (third + begun) + core)
+        store(total, place + 3 * pitch + j, core + begun)
         store(running, NEWEST * slot_step + j, begun)
 
 
@@ -185,7 +188,7 @@ def border_totals(arrays, buffers, space, tile, left, right, core_place, total, 
             for j in range(lanes):
                 core = load(suffix, core_place + j) + load(running, SUM * lanes + j)
                 here = place + t * pitch + j
-                store(total, here, load(total, here) + (core + load(running, newest + j)))
+                store(total, here, (load(total, here) + load(running, newest + j)) + core)
         add_row(arrays, buffers, space, tile, right + t, newest)
 
 

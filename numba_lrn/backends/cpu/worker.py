@@ -122,7 +122,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         layout[12],
         layout[13],
     )
-    e0 = worker * (workspace.size // workers)
+    e0 = worker * (workspace.size // workers // 16 * 16)  # as many whole cache lines for each
     e1 = e0 + layout[14]
     e2 = e1 + layout[15]
     e3 = e2 + layout[16]
