@@ -7,14 +7,13 @@ algorithm/recipes.py. One contract, several forms:
 * ``direct``: every window added term by term. Small windows.
 * ``masked``: the same along an axis with so few neighbours in memory that rows make no loops; a table tells each
   element its position on the axis.
-* ``prefix``: prefix sums restarted every n rows. In coordinates padded by ``before`` zero rows in front, the axis
-  is cut into blocks of n; the window that starts at row i is the suffix of i's block from i on, plus the exclusive
-  prefix of the next block up to i + n. Three additions an element for any n, nothing is ever subtracted, and a NaN
-  stays in the windows that hold it. Inside a block eight rows at a time are added plainly, and their sums are added
-  up with what each addition was rounded by: the error does not grow with n.
+* ``prefix``: sums of blocks of four rows. The windows of four neighbouring rows share a core of whole blocks, the
+  suffix of one period of blocks plus the prefix of the next, to which each row adds up to three rows on either side.
+  About four additions an element for any n, nothing is ever subtracted, and a NaN stays in the windows that hold it.
+  Blocks are added up with what each addition was rounded by: the error does not grow with n.
 * ``turned``: ``prefix`` along axes whose rows are short, on blocks that are turned so that rows make loops. Along a
-  contiguous axis the elements of a vector stand in the place of rows (``planes.plane_scanned``): n = 63 takes 0.7 ns
-  an element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still.
+  contiguous axis prefix sums are restarted every n elements, within vectors (``planes.plane_scanned``): n = 63 takes
+  0.6 ns an element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still.
 * ``box``: several axes, one after the other on a tile of terms, each by ``direct``, ``masked``, ``prefix`` or
   ``turned``.
 

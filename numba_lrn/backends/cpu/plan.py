@@ -38,8 +38,7 @@ PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
-# Lanes of a tile whose window's rows fit L1. Shorter rows of prefix sums are cut into too many strips: n = 63 over
-# 74 MB takes 2.9 × a copy with rows of 729 elements, 2.0 through the caches; with rows of 1520 elements 1.7 and 1.9.
+# Lanes of a tile whose window's rows fit L1, where results go past the caches.
 STREAM_LANES = 1024
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
@@ -138,8 +137,6 @@ def make_plan(
 
 def _streams(layout: Layout, form: str, recipe: str, terms: int, narrow: bool) -> bool:
     """Whether results go past the caches if they are large."""
-    if form == "prefix":
-        return layout.tile_lanes >= STREAM_LANES
     if form == "direct" and terms and not RECIPES[recipe].kept:
         return not narrow or layout.inner >= STREAM_LANES
     return True
