@@ -344,7 +344,7 @@ def test_sums_beyond_the_range_of_float32():
     x, g = np.ones((40, 50), np.float32), np.full((40, 50), 1e37, np.float32)
     for got, want in zip(op.backward_parameters(g, x), reference.backward_parameters(op, g, x), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
-    assert abs(op.backward_parameters(g, x)[2]) > np.finfo(np.float32).max
+    assert abs(op.backward_parameters(g, x)[2]) > float(np.finfo(np.float32).max)
 
 
 def test_sums_of_many_terms():
