@@ -48,14 +48,14 @@ def period_of(n: Any) -> Any:
 def place_of(block, blocks, lanes):
     """Where a block lies in ``buffers.suffix``: the last of its period first.
 
-    Upwards, LLVM would not take the vectorised loop in ``suffix_block``: it wants to test once for all blocks whether
-    the loop's arrays overlap, and does so for ascending places only.
+    With the first of them first, LLVM would not take the vectorised loop of ``suffix_block``: it tests once for all
+    blocks whether the loop's arrays overlap, and does so for ascending places only.
     """
     return (max(blocks, 1) - 1 - block % max(blocks, 1)) * lanes
 
 
 def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
-    """total[place + t·pitch + j] = the sum of row ``row`` + t, lane j, for the rows of one group.
+    """total[place + t·pitch + j] = the window sum of row ``row`` + t, lane j, for the rows of one group.
 
     ``fresh`` says that the last call was not that of the group before.
     """
