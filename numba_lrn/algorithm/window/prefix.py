@@ -63,8 +63,12 @@ def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
     blocks = blocks_of(n)
     begun = n - GROUP + 1 - blocks * GROUP
     group = row // GROUP
+    rows = min(GROUP, space.length - row)
     left = row - space.before
     right = left + n  # of the first row; the others of the group follow
+    if n < GROUP - 1:
+        few_totals(arrays, buffers, space, tile, left, n, total, place, pitch, rows)
+        return
     if fresh:
         clear(buffers.running, RUNNING * tile.lanes)
         if blocks == 0:
@@ -76,7 +80,6 @@ def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
     core = place_of(group, blocks, tile.lanes)
     if begun > 0:
         sum_rows(arrays, buffers, space, tile, right - begun, begun, BEGUN)
-    rows = min(GROUP, space.length - row)
     left_at, left_slot = row_of(space, tile, left)
     right_at, right_slot = row_of(space, tile, right)
     inside = left >= 0 and rows == GROUP
@@ -190,6 +193,15 @@ def border_totals(arrays, buffers, space, tile, left, right, core_place, total, 
                 here = place + t * pitch + j
                 store(total, here, (load(total, here) + load(running, newest + j)) + core)
         add_row(arrays, buffers, space, tile, right + t, newest)
+
+
+@loop
+def few_totals(arrays, buffers, space, tile, left, n, total, place, pitch, rows):
+    """The sums of a group whose windows are too small to share anything."""
+    for t in range(rows):
+        sum_rows(arrays, buffers, space, tile, left + t, n, NEWEST)
+        for j in range(tile.lanes):
+            store(total, place + t * pitch + j, load(buffers.running, NEWEST * tile.lanes + j))
 
 
 @loop
