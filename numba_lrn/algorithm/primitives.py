@@ -16,7 +16,10 @@ def fma(a, b, c):
 
 
 def accumulate(total, value):
-    """total + value in the type of total. A device may add a loop's values in an order of its own."""
+    """total + value in the type of total.
+
+    A device may add a loop's values in any order that depends on their number alone.
+    """
     return total + type(total)(value)
 
 

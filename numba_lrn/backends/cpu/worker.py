@@ -31,8 +31,8 @@ class Buffers(NamedTuple):
     kept: Any
     cross: Any
     mixed: Any
-    running: Any  # running sums of a row's lanes, in three parts
-    suffix: Any  # suffix sums of one block of rows
+    running: Any  # running sums of a row's lanes, in the four rows that window/prefix.py names
+    suffix: Any  # suffix sums of one period of blocks of rows
     turned: Any  # a turned block of terms, and one of sums
     planes: Any  # the two planes of a box
     sums: Any  # the tile's part of the caller's sums
