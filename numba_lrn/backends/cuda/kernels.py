@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, stages, walk
+from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -33,6 +33,10 @@ CARRIERS = {"float16": "uint16", "bfloat16": "int16", "float32": "float32", "flo
 PACKS = (8, 0)  # from this compute capability on, one instruction rounds two float32 to two halves
 # form: its module, its body and how many integers it takes.
 FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
+    "small": (whole, whole.whole, 7),
+    "small_last": (whole, whole.whole, 7),
+    "wide": (whole, whole.whole, 7),
+    "wide_last": (whole, whole.whole, 7),
     "walk": (walk, walk.walk, 4),
     "last": (last, last.last, 4),
     "prefix": (prefix, prefix.prefix, 6),
@@ -65,6 +69,16 @@ class Variant(NamedTuple):
     def real(self) -> str:
         """The type that it computes in."""
         return REALS[self.dtype]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the windowed axis is the last in memory, where lanes are neighbours along it."""
+        return self.form.endswith("last")
+
+    @property
+    def columns(self) -> int:
+        """The columns of a thread."""
+        return 1 if self.contiguous else self.lanes
 
     @property
     def twice(self) -> bool:
@@ -145,6 +159,8 @@ def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
     names["SHARED_ALIGNMENT"] = None if is_simulator() else 16
     names["load_lanes"] = device.make_load_lanes(variant.lanes)
     names["store_lanes"] = device.make_store_lanes(variant.lanes, packs)
+    names["load_columns"] = device.make_load_lanes(variant.columns)
+    names["store_columns"] = device.make_store_lanes(variant.columns, packs)
     return names
 
 
@@ -215,9 +231,9 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         TOTALS=variant.chains * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SUMS=variant.reduces,
-        SUM_SPACE=PARTS * last.BLOCK,
-        **module.constants(variant),
+        SUM_SPACE=PARTS * (512 if module is whole else last.BLOCK),
     )
+    namespace.update(module.constants(variant))
     way = "adjacent" if variant.adjacent else "spread"
     for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")

@@ -23,7 +23,7 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
-from numba_lrn.backends.cuda.forms import last
+from numba_lrn.backends.cuda.forms import last, whole
 from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.operator import LocalResponseNorm
@@ -38,6 +38,10 @@ SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of i
 STEPS = 2
 BOX_ROWS, BOX_ROW = 11, 9  # the largest boxes of two axes that are summed in one kernel
 BOX_RING = 48
+BATCH = {"float16": 32, "bfloat16": 32, "float32": 16, "float64": 8}  # elements of a thread
+MOST_THREADS = 512  # of a block that holds an axis
+THREADS_A_BLOCK = 256
+LEAST_COLUMNS = 4
 GROUP = 4  # rows that a thread of the prefix form works on at a time
 BLOCK = 128
 SMALL_BLOCK = 32
@@ -165,7 +169,7 @@ class _Planner:
     def plan(self) -> Plan:
         """One kernel for the whole operation where there is one, else one for each phase, or for each axis of it."""
         phases = phases_of(self.recipe)
-        if len(self.axes) == 1 and self.axes[0].n <= DIRECT:
+        if len(self.axes) == 1 and self._form(self.axes[0], phases) != "prefix":
             self._launch(self.axes[0], phases)
         elif len(self.axes) == 1 or self._is_small_box():
             for phase in phases:
@@ -175,7 +179,7 @@ class _Planner:
                 self._phase(phase)
         last = self.launches[-1]
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
-        ahead = last.variant.form == "walk" and last.grid[1] == 1
+        ahead = FORMS[last.variant.form][0] is whole and last.grid[1] == 1
         in_place = not summed & set(CALLERS) or (ahead and len(self.launches) == 1)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
@@ -204,9 +208,16 @@ class _Planner:
     def _launch(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None = None) -> None:
         """One kernel: its variant, its grid, and where what it writes goes."""
         variant = self._variant(axis, phases, beside)
-        grid, block, chunk = self._grid(axis, variant)
         shared = 0
         rest: tuple[int, ...] = ()
+        if FORMS[variant.form][0] is whole:
+            grid, block, chunk, lead = self._whole_grid(axis, variant)
+            rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
+            fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in phases)
+            threads = block[0] * block[1]
+            shared = fields * variant.steps * variant.columns * threads * self.real.itemsize
+        else:
+            grid, block, chunk = self._grid(axis, variant)
         if beside is not None:
             rest = (beside.length, beside.inner)
         elif variant.form == "prefix":
@@ -243,11 +254,52 @@ class _Planner:
                 lanes //= 2
             adjacent, steps, sides = True, STEPS if lanes <= 4 else 1, (beside.before, beside.after)
         else:
-            form = "prefix" if axis.n > DIRECT else "last" if axis.inner == 1 else "walk"
+            form = self._form(axis, phases)
             lanes, adjacent = self._lanes(axis, form, phases)
-            steps, sides = self._steps(form, phases), (0, 0)
-        before, after = (0, 0) if form == "prefix" else (axis.before, axis.after)
+            steps, sides = self._steps(axis, form, phases), (0, 0)
+        before, after = axis.before, axis.after
+        if form.startswith("wide"):
+            before, after = before % steps, after % steps
+        elif form.startswith("prefix"):
+            before, after = 0, 0
         return Variant(form, phases, power, self.dtype.name, lanes, adjacent, steps, before, after, sides)
+
+    def _form(self, axis: _Axis, phases: tuple[Phase, ...]) -> str:
+        """Which form sums windows along one axis."""
+        contiguous = axis.inner == 1
+        if axis.n <= DIRECT:
+            return "last" if contiguous else "small"
+        form = "wide_last" if contiguous else "wide"
+        groups = -(-axis.length // self._steps(axis, form, phases))
+        most = MOST_THREADS if contiguous else MOST_THREADS // LEAST_COLUMNS
+        lead, lag = _halo(axis, phases, self._steps(axis, form, phases))
+        return form if groups <= most or most - lead - lag >= most // 2 else "prefix"
+
+    def _whole_grid(
+        self, axis: _Axis, variant: Variant
+    ) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
+        """(grid, block, rows of a tile, groups before the tile's own)."""
+        groups = -(-axis.length // variant.steps)
+        most = MOST_THREADS if variant.contiguous else MOST_THREADS // LEAST_COLUMNS
+        lead = lag = 0
+        if groups > most:
+            lead, lag = _halo(axis, variant.phases, variant.steps)
+        tile = min(groups, most - lead - lag)
+        tiles = -(-groups // tile)
+        tile = -(-groups // tiles)
+        high = tile + (lead + lag if tiles > 1 else 0)
+        columns = -(-axis.outer * axis.inner // variant.columns)
+        wide = LEAST_COLUMNS
+        while wide * 2 * high <= THREADS_A_BLOCK and wide < columns:
+            wide *= 2
+        if variant.contiguous:
+            wide = max(1, min(THREADS_A_BLOCK // high, columns))
+        else:
+            wide = min(wide, 32)
+            while wide > 8 and -(-columns // wide) * tiles < 2 * self.device.multiprocessors:
+                wide //= 2
+        block = (high, wide, 1) if variant.contiguous else (wide, high, 1)
+        return (-(-columns // wide), tiles, 1), block, tile * variant.steps, lead if tiles > 1 else 0
 
     def _integers(self, axis: _Axis, chunk: int) -> tuple[Any, ...]:
         columns = self.elements if axis.inner == 1 and not chunk else axis.outer * axis.inner
@@ -255,8 +307,10 @@ class _Planner:
 
     def _lanes(self, axis: _Axis, form: str, phases: tuple[Phase, ...]) -> tuple[int, bool]:
         """Lanes a thread, and whether they are neighbours."""
-        extent = axis.length if form == "last" else axis.inner
+        extent = axis.length if form.endswith("last") else axis.inner
         lanes = VECTOR_BYTES // self.dtype.itemsize
+        if form in ("small", "wide"):
+            lanes = max(1, BATCH[self.dtype.name] // self._steps(axis, form, phases) // _windows(phases))
         rows = axis.n * _rings(phases)
         if form == "walk":
             while lanes > 1 and lanes * rows > RING[self.dtype.name][len(phases) - 1]:
@@ -265,8 +319,10 @@ class _Planner:
             lanes = min(lanes, max(4 // _windows(phases), 1))
         while lanes > 1 and extent % lanes:
             lanes //= 2
-        if form == "last":
+        if form.endswith("last"):
             return (lanes if self.aligned else 1), True
+        if form in ("small", "wide"):
+            return (lanes, True) if self.aligned else (1, True)
         if lanes > 1 and self.aligned:
             return lanes, True
         spread = axis.outer * axis.inner > SPREAD_LANES * BLOCK and (
@@ -274,8 +330,10 @@ class _Planner:
         )
         return (SPREAD_LANES if spread else 1), False
 
-    def _steps(self, form: str, phases: tuple[Phase, ...]) -> int:
+    def _steps(self, axis: _Axis, form: str, phases: tuple[Phase, ...]) -> int:
         """Rows that are loaded at a time."""
+        if form in ("small", "wide", "wide_last"):
+            return 16 if form == "wide_last" and axis.n >= 32 else 8
         if form == "last":
             return 1
         if form == "prefix":
@@ -302,6 +360,13 @@ class _Planner:
             chunk = -(-chunk // axis.n) * axis.n
         chunks = -(-axis.length // chunk)
         return (-(-threads // width), chunks, 1), (width, 1, 1), chunk
+
+
+def _halo(axis: _Axis, phases: tuple[Phase, ...], steps: int) -> tuple[int, int]:
+    """Groups before and after the own ones of a tile: what windows reach, and what those of what they reach reach."""
+    both = axis.before + axis.after
+    lead, lag = (both, both) if len(phases) > 1 else (axis.before, axis.after)
+    return -(-lead // steps), -(-lag // steps)
 
 
 def _windows(phases: tuple[Phase, ...]) -> int:

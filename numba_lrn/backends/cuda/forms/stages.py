@@ -72,14 +72,15 @@ def add_shares(shares, sums):
 def combine(sums, partials):
     """The sums of a block's threads, in a tree, as six numbers of ``partials``; all threads must come here."""
     shared = cuda.shared.array(SUM_SPACE, real_type)
-    threads = cuda.blockDim.x
-    thread = cuda.threadIdx.x
+    threads = cuda.blockDim.x * cuda.blockDim.y
+    thread = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for index in range(6):
         shared[index * threads + thread] = sums[index]
-    half = threads // 2
-    while half > 0:
+    left = threads
+    while left > 1:
         cuda.syncthreads()
-        if thread < half:
+        half = (left + 1) // 2
+        if thread < left - half:
             for index in range(3):
                 place = 2 * index * threads + thread
                 before = shared[place]
@@ -89,7 +90,7 @@ def combine(sums, partials):
                 rest = (before - (after - part)) + (value - part)
                 shared[place] = after
                 shared[place + threads] = shared[place + threads] + (shared[place + threads + half] + rest)
-        half //= 2
+        left = half
     if thread == 0:
         blocks = cuda.gridDim.x * cuda.gridDim.y
         block = cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x

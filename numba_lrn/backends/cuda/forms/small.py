@@ -1,0 +1,80 @@
+"""Small windows in a block that holds whole axes (whole.py): neighbours show each other the rows that they share.
+
+``here`` is a thread's number, how many there are, its group, how many there are of these, and the distance of
+neighbouring groups in threads. In shared memory the rows of one step lie side by side for all threads.
+"""
+
+from numba_lrn.backends.cuda.forms.stages import adding
+
+
+def constants(variant):
+    """Partial sums of a window: with two for each lane, fewer roundings of large sums, and a shorter wait."""
+    n = variant.before + 1 + variant.after
+    return {"PARTS": 2 if n >= 5 else 1, "TERMS": n}
+
+
+def edges(variant):
+    """Rows before and after the thread's own that lie with them in what is summed."""
+    return variant.before, variant.after
+
+
+def summing(name, phase, steps, columns, before, after):
+    """The function of this name, and what it is made of."""
+    places = [
+        {"FIELD": field, "PLANES": field * steps, "LEFT": before, "RIGHT": after} for field in range(len(phase.summed))
+    ]
+    return {
+        f"{name}_show": [(show, place) for place in places],
+        f"{name}_see": [(see, place) for place in places],
+        f"{name}_add": adding(phase, steps * columns, add_terms),
+        name: [(exchange, {"show_all": f"{name}_show", "see_all": f"{name}_see", "add_all": f"{name}_add"})],
+    }
+
+
+def exchange(near, shared, here, behind, ahead, totals):
+    """The sums of all windows of the thread's rows."""
+    show_all(near, shared, here)
+    cuda.syncthreads()
+    see_all(near, shared, here)
+    add_all(near, totals)
+
+
+def show(near, shared, here):
+    """Put the rows that others need into shared memory."""
+    thread, threads, _, _, _ = here
+    for step in range(STEPS):
+        if step < RIGHT or step >= STEPS - LEFT:
+            place = (PLANES + step) * threads + thread
+            store_columns(shared, place * LANES, near[FIELD], (LEFT + step) * LANES)
+
+
+def see(near, shared, here):
+    """Take the rows before and after the thread's own; zeros beyond the groups, and so beyond the axis."""
+    thread, threads, group, groups, hop = here
+    for row in range(LEFT):
+        ahead = row - LEFT  # of the thread's first row
+        away = ahead // STEPS
+        for lane in range(LANES):
+            near[FIELD][row * LANES + lane] = real(0.0)
+        if group + away >= 0:
+            place = (PLANES + ahead - away * STEPS) * threads + thread + away * hop
+            load_columns(shared, place * LANES, near[FIELD], row * LANES)
+    for row in range(RIGHT):
+        away = 1 + row // STEPS
+        for lane in range(LANES):
+            near[FIELD][(LEFT + STEPS + row) * LANES + lane] = real(0.0)
+        if group + away < groups:
+            place = (PLANES + row % STEPS) * threads + thread + away * hop
+            load_columns(shared, place * LANES, near[FIELD], (LEFT + STEPS + row) * LANES)
+
+
+def add_terms(near, totals):
+    """The terms of each window, one after another."""
+    parts = cuda.local.array(2, real)
+    for slot in range(BATCH):
+        parts[0] = real(0.0)
+        parts[1] = real(0.0)
+        for term in range(TERMS):
+            place = slot + term * LANES
+            parts[term % PARTS] = add_term(near, near, place, place, parts[term % PARTS])
+        totals[TOTAL + slot] = parts[0] + parts[1]

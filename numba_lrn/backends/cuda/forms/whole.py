@@ -1,0 +1,184 @@
+"""A block holds the whole axis, or a tile of it: every element is read once, whatever the window.
+
+The rows of the axis lie in groups of STEPS. A thread has one group in registers, of LANES neighbouring columns, or of
+one column where the axis is the last in memory. What its windows need of other groups goes through shared memory
+(small.py and wide.py), and so does what a first phase keeps for the second.
+
+Where the axis does not fit into a block it is cut into tiles. A tile has ``lead`` groups before its own, and some
+after, which compute what its windows need and no result. Groups begin at multiples of STEPS whatever the tile, so that
+tiles change no bit.
+"""
+
+from numba_lrn.backends.cuda.forms import small, wide
+from numba_lrn.backends.cuda.forms.stages import emitting
+
+
+def way_of(variant):
+    """How windows are summed."""
+    return wide if variant.form.startswith("wide") else small
+
+
+def local_sizes(variant):
+    """What the first phase sums; the thread's own rows of every array; what the second phase sums."""
+    first, last = variant.phases[0], variant.phases[-1]
+    batch = variant.steps * variant.columns
+    span = batch + sum(way_of(variant).edges(variant)) * variant.columns
+    return [span for _ in first.summed] + [batch for _ in variant.own] + [span for _ in last.summed if variant.twice]
+
+
+def constants(variant):
+    """Sizes of local arrays, and where the thread's own rows lie in what is summed."""
+    first, last = variant.phases[0], variant.phases[-1]
+    return {
+        "Near": variant.tuple_of(first.summed),
+        "Values": variant.tuple_of(variant.own),
+        "Behind": variant.tuple_of(last.summed),
+        "SUMMED": len(first.summed),
+        "FIELDS": len(first.summed) + len(variant.own),
+        "TWICE": variant.twice,
+        "LANES": variant.columns,
+        "CHAINS": variant.columns,
+        "BATCH": variant.steps * variant.columns,
+        "ALL": variant.steps * variant.columns * variant.windows,
+        "CONTIGUOUS": variant.contiguous,
+        "WIDTH": variant.lanes // variant.columns,  # rows that one access moves
+        **way_of(variant).constants(variant),
+    }
+
+
+def helpers(variant):
+    """What is done for each array and each stage."""
+    own, pointer = variant.own.index, variant.pointers.index
+    first, last = variant.phases[0], variant.phases[-1]
+    behind = list(enumerate(last.summed)) if variant.twice else []
+    steps, columns = variant.steps, variant.columns
+    batch = steps * columns
+    before, after = way_of(variant).edges(variant)
+    middle, middle_behind = before * columns, after * columns
+    summing = way_of(variant).summing
+
+    def storing(phase):
+        return [(store_own, {"FIELD": own(name), "POINTER": pointer(name)}) for name in variant.stored(phase)]
+
+    return {
+        "quotient": [(quotient, {})],
+        "load_summed": [
+            (load_group, {"FIELD": place, "POINTER": pointer(name), "START": middle})
+            for place, name in enumerate(first.summed)
+        ],
+        "load_others": [
+            (load_group, {"FIELD": own(name), "POINTER": pointer(name), "START": 0})
+            for name in variant.loaded
+            if name not in first.summed
+        ],
+        "take_own": [
+            (take, {"SOURCE": place, "FIELD": own(name), "FROM": middle, "TO": 0})
+            for place, name in enumerate(first.summed)
+            if name in variant.own
+        ],
+        "emit_stages": emitting(first, batch),
+        "store_results": storing(first),
+        **summing("sum_windows", first, steps, columns, variant.before, variant.after),
+        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for _, name in behind],
+        "take_kept": [
+            (take, {"SOURCE": own(name), "FIELD": place, "FROM": 0, "TO": middle_behind}) for place, name in behind
+        ],
+        "emit_stages_behind": emitting(last, batch),
+        "store_results_behind": storing(last),
+        **summing("sum_windows_behind", last, steps, columns, variant.after, variant.before),
+        "second_phase": [(behind_whole, {})] if variant.twice else [],
+    }
+
+
+def load_group(pointers, at, rows, pitch, into):
+    """The thread's rows of one array; zeros beyond the axis, and where there is no column."""
+    for slot in range(BATCH):
+        into[FIELD][START + slot] = real(0.0)
+    for first in range(0, STEPS, WIDTH):
+        if first < rows:
+            load_lanes(pointers[POINTER], at + first * pitch, into[FIELD], START + first * LANES)
+
+
+def store_own(pointers, at, rows, pitch, own):
+    """Write the thread's rows of one array."""
+    for first in range(0, STEPS, WIDTH):
+        if first < rows:
+            store_lanes(pointers[POINTER], at + first * pitch, own[FIELD], first * LANES)
+
+
+def take(source, target):
+    """The thread's own rows of an array."""
+    for slot in range(BATCH):
+        target[FIELD][TO + slot] = source[SOURCE][FROM + slot]
+
+
+def keep_if_inside(own, rows):
+    """Nothing is kept from beyond the axis. Selected, not multiplied by 0: there d = k, which may be 0."""
+    for slot in range(BATCH):
+        own[FIELD][slot] = own[FIELD][slot] if slot // LANES < rows else real(0.0)
+
+
+def quotient(number, divisor, bound):
+    """number // divisor; in 32 bits, which takes a third of the instructions, where no number reaches 2³¹."""
+    if bound < 2147483648:
+        return np.int64(np.uint32(np.uint32(number) // np.uint32(divisor)))
+    return number // divisor
+
+
+def whole(local, pointers, integers, par, sums):
+    """One phase or both."""
+    columns, length, inner, chunk, lead, behind, ahead = integers
+    near = Near(*local[:SUMMED])
+    own = Values(*local[SUMMED:FIELDS])
+    # Numbers of threads are of 32 bits: comparing in 64 takes two instructions.
+    thread = np.int32(cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x)
+    threads = np.int32(cuda.blockDim.x * cuda.blockDim.y)
+    if CONTIGUOUS:
+        group, groups, hop = np.int32(cuda.threadIdx.x), np.int32(cuda.blockDim.x), np.int32(1)
+        column = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+        base = column * length
+        pitch = np.int64(1)
+    else:
+        group, groups, hop = np.int32(cuda.threadIdx.y), np.int32(cuda.blockDim.y), np.int32(cuda.blockDim.x)
+        column = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * LANES
+        outer = quotient(column, inner, columns)
+        base = outer * length * inner + (column - outer * inner)
+        pitch = inner
+    # hop: how far apart a thread and its neighbours along the axis are, in threads.
+    here = thread, threads, group, groups, hop
+    first = cuda.blockIdx.y * chunk
+    row = first + (group - lead) * STEPS
+    rows = np.int32(0)
+    if column < columns and row >= 0 and row < length:
+        rows = np.int32(min(length - row, STEPS))
+    mine = rows if row >= first and row < first + chunk else np.int32(0)
+    at = base + row * pitch
+    shared = cuda.shared.array(0, real_type, alignment=SHARED_ALIGNMENT)
+    totals = cuda.local.array(ALL, real)
+    shares = cuda.local.array(3, real)
+    for index in range(3):
+        shares[index] = real(0.0)
+    load_summed(pointers, at, rows, pitch, near)
+    load_others(pointers, at, rows, pitch, own)
+    take_own(near, own)
+    sum_windows(near, shared, here, behind, ahead, totals)
+    for slot in range(BATCH):
+        emit_stages(own, par, slot, slot, totals, slot, slot // LANES < mine, shares)
+        if SUMS and slot % 8 == 7:
+            add_shares(shares, sums)
+    if SUMS:
+        add_shares(shares, sums)
+    store_results(pointers, at, mine, pitch, own)
+    second_phase(local, own, pointers, at, rows, mine, pitch, par, here, behind, ahead, shared, totals, shares)
+
+
+def behind_whole(local, own, pointers, at, rows, mine, pitch, par, here, behind, ahead, shared, totals, shares):
+    """The second phase."""
+    near = Behind(*local[FIELDS:])
+    keep_inside(own, rows)
+    take_kept(own, near)
+    cuda.syncthreads()  # until all have read what the first phase left in shared memory
+    sum_windows_behind(near, shared, here, ahead, behind, totals)
+    for slot in range(BATCH):
+        emit_stages_behind(own, par, slot, slot, totals, slot, False, shares)
+    store_results_behind(pointers, at, mine, pitch, own)
