@@ -193,21 +193,19 @@ class Cuda:
         def copy(x: Any, grad_output: Any, out: Any) -> None:
             out.data.copy_from_device_async(x.data, x.nbytes)
 
-        views: dict[int, Any] = {}  # of the rotated buffers; making them anew would cost more than small additions
+        kernel = cupy.RawKernel(_ROOFS, "add_twice" if direction == "double_backward" else "add")
+        blocks = 8 * int(cupy.cuda.Device().attributes["MultiProcessorCount"])
 
-        def words(array: Any) -> Any:
-            address = array.data.ptr
-            if address not in views:
-                views[address] = _words(array)
-            return views[address]
+        def run(*arrays: Any) -> None:
+            # What 16 bytes do not divide is left: the last of millions of elements.
+            words = np.int64(arrays[0].nbytes // 16)
+            kernel((blocks,), (256,), (*(array.data for array in arrays), words))
 
         def add(x: Any, grad_output: Any, out: Any) -> None:
-            cupy.add(words(x), words(grad_output), out=words(out))
-
-        three_to_two = cupy.ElementwiseKernel("T x, T g, T u", "T a, T b", "a = x + g; b = g + u", "numba_lrn_roof")
+            run(x, grad_output, out)
 
         def add_twice(x: Any, others: Any, outs: Any) -> None:
-            three_to_two(*map(words, (x, *others, *outs)))
+            run(x, *others, *outs)
 
         return {"forward": copy, "double_backward": add_twice}.get(direction, add)
 
@@ -243,10 +241,27 @@ def _fraction(power: str) -> str:
     return power.removeprefix("power_").removesuffix("_roots")
 
 
-def _words(array: Any) -> Any:
-    """An array as 32-bit integers in memory order; any bits may be copied and added so at full speed."""
-    flat = array.reshape(-1).view(np.uint8)
-    return flat[: flat.size // 4 * 4].view(np.int32)
+# The bytes of backward and double backward with 16 at a time: CuPy's own addition takes 4 and twice the time of a copy's
+# rate. Integers, as any bits may be added so at full speed.
+_ROOFS = """
+__device__ uint4 sum(uint4 a, uint4 b) { return make_uint4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+
+extern "C" __global__ void add(const uint4* a, const uint4* b, uint4* out, long long words) {
+    long long step = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < words; i += step) out[i] = sum(a[i], b[i]);
+}
+
+extern "C" __global__ void add_twice(
+    const uint4* a, const uint4* b, const uint4* c, uint4* first, uint4* second, long long words
+) {
+    long long step = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < words; i += step) {
+        uint4 shared = b[i];
+        first[i] = sum(a[i], shared);
+        second[i] = sum(shared, c[i]);
+    }
+}
+"""
 
 
 # Loops over slices, counted from zero: with an index whose sign Numba does not know they are not vectorised, and the

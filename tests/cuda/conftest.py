@@ -16,7 +16,7 @@ from tests.support import optional
 optional("numba_cuda")
 toolkit = pytest.importorskip("numba_lrn.backends.cuda.toolkit")
 
-from tests.cuda import hardware  # noqa: E402  needs numba-cuda
+from tests.cuda import hardware, plans  # noqa: E402  need numba-cuda
 
 
 def pytest_configure(config):
@@ -57,3 +57,11 @@ def _device(kind, monkeypatch):
     if toolkit.SIMULATED and kind == "cupy":
         hardware.host_cupy(monkeypatch)
     return hardware.Hardware(kind)
+
+
+@pytest.fixture(autouse=True)
+def _by_threads(request, monkeypatch):
+    """A case "… by threads" takes the prefix sums of threads on their own, as axes do that no block can hold."""
+    case = getattr(request.node, "callspec", None)
+    if case is not None and str(case.params.get("name", "")).endswith("by threads"):
+        plans.prefer_threads(monkeypatch)

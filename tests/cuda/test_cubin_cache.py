@@ -181,7 +181,7 @@ from numba_lrn.backends.cuda import cache, copies, toolkit
 variant = copies.Variant("copy", 4)
 def compile_kernel():
     print("compiled")
-    return copies.cubin(variant, (9, 0))
+    return toolkit.assemble(copies.ptx(variant, (9, 0)), (9, 0))
 code, name = cache.machine_code(variant, (9, 0), compile_kernel)
 print(name, len(code))
 """

@@ -8,8 +8,8 @@ from numba_lrn.algorithm import formulas, recipes
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda import kernels, phases
 from numba_lrn.backends.cuda import plan as plan_module
-from tests.cuda.plans import LARGE, SMALL, plan_of, run_all
-from tests.cuda.test_kernels import CASES
+from tests.cuda.plans import LARGE, SMALL, plan_of, prefer_threads, run_all, small_blocks
+from tests.cuda.test_kernels import CASES, MAIN
 from tests.support import (
     DTYPES,
     HALF_TYPES,
@@ -25,7 +25,6 @@ from tests.support import (
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
 simulated = pytest.mark.simulated
 DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
-MAIN = ("across channels", "channels last", "odd planes", "large window", "box")
 # recipe: its results by the names of their arrays, with the reference and the sum of the absolute terms.
 TRUTHS = {
     "jvp": lambda op, x, g, v: {"out": (reference.jvp(op, x, v), reference.jvp_magnitude(op, x, v))},
@@ -95,17 +94,33 @@ def test_every_form(name, recipe):
 @simulated
 @pytest.mark.parametrize("recipe", DERIVATIVES)
 @pytest.mark.parametrize(
-    ("shape", "window"),
-    [((1, 26, 4), (1, 2, 1)), ((1, 45, 4), (1, 10, 9)), ((1, 17, 8), ((1, 2), (1, 2), (2, 0)))],
-    ids=["walk", "prefix", "box"],
+    ("name", "shape", "window"),
+    [("by threads", (1, 45, 4), (1, 10, 9)), ("box", (1, 17, 8), ((1, 2), (1, 2), (2, 0)))],
+    ids=["prefix", "box"],
 )
-def test_chunks_change_no_bit_but_of_the_sums(shape, window, recipe):
+def test_chunks_change_no_bit_but_of_the_sums(name, shape, window, recipe):
     op = LocalResponseNorm.from_window(*window, 1.0, 0.75, 1.0)
     given = arrays(shape)
     whole, plan = compute(op, recipe, *given, device=SMALL._replace(multiprocessors=0))
     assert all(launch.grid[1] == 1 for launch in plan.launches)
     cut, plan = compute(op, recipe, *given, device=LARGE)
     assert all(launch.grid[1] > 1 for launch in plan.launches)
+    assert_derivatives(op, recipe, cut, *given)
+    for result in set(whole) - {"sums"}:
+        assert_same_bits(cut[result], whole[result], op)
+
+
+@simulated
+@pytest.mark.parametrize("recipe", DERIVATIVES)
+@pytest.mark.parametrize("window", [(1, 2, 1), (2, 2, 1), (1, 9, 8), (2, 7, 10)], ids=str)
+def test_tiles_change_no_bit_but_of_the_sums(window, recipe, monkeypatch):
+    op = LocalResponseNorm.from_window(*window, 1.0, 0.75, 1.0)
+    given = arrays((1, 139, 2) if window[0] == 1 else (1, 2, 141))
+    whole, plan = compute(op, recipe, *given)
+    assert plan.launches[0].grid[1] == 1
+    small_blocks(monkeypatch)
+    cut, plan = compute(op, recipe, *given)
+    assert plan.launches[0].grid[1] > 1
     assert_derivatives(op, recipe, cut, *given)
     for result in set(whole) - {"sums"}:
         assert_same_bits(cut[result], whole[result], op)
@@ -157,6 +172,7 @@ def test_scales(name, scale):
 def test_sums_that_exceed_shared_memory(monkeypatch):
     op, shape, order = operator("large window")
     given = arrays(shape)
+    prefer_threads(monkeypatch)
     expected = {recipe: compute(op, recipe, *given, order=order)[0] for recipe in DERIVATIVES}
     monkeypatch.setattr(plan_module, "SHARED_BYTES", 0)
     for recipe in DERIVATIVES:
@@ -181,7 +197,7 @@ def test_sums_count_each_element_once(name):
 
 @simulated
 @pytest.mark.parametrize(
-    ("shape", "form", "lanes", "aligned"), [((1, 6, 301), "walk", 2, True), ((30, 12), "last", 1, False)], ids=str
+    ("shape", "form", "lanes", "aligned"), [((1, 6, 301), "small", 1, True), ((60, 12), "small_last", 1, False)], ids=str
 )
 def test_several_blocks(shape, form, lanes, aligned):
     """Columns beyond the last, where d = k = 0, and elements that two blocks compute: none of them counts."""

@@ -7,7 +7,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import formulas
 from numba_lrn.backends.cuda import kernels
 from numba_lrn.backends.cuda import plan as plan_module
-from tests.cuda.plans import LARGE, SMALL, plan_of, run
+from tests.cuda.plans import LARGE, SMALL, plan_of, prefer_threads, run, small_blocks
 from tests.support import DTYPES, assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
@@ -18,23 +18,31 @@ pytestmark = [
 RECIPES = ("forward", "backward")
 # name: shape, order in memory (None: as it is), axis, before, after, and the forms of the launches, forward, backward.
 CASES = {
-    "across channels": ((2, 9, 2, 4), None, 1, 2, 1, ("walk",), ("walk",)),
-    "channels last": ((2, 12, 2, 3), (0, 2, 3, 1), 1, 2, 1, ("last",), ("last",)),
-    "channels last, odd": ((2, 9, 2, 3), (0, 2, 3, 1), 1, 1, 2, ("last",), ("last",)),
-    "odd planes": ((2, 9, 5, 3), None, 1, 1, 2, ("walk",), ("walk",)),
-    "batch axis": ((7, 3, 4), None, 0, 1, 1, ("walk",), ("walk",)),
-    "window beyond the axis": ((2, 5, 4), None, 1, 70, 70, ("walk",), ("walk",)),
-    "one-sided window": ((2, 9, 4), None, 1, 4, 0, ("walk",), ("walk",)),
-    "no window": ((3, 5), None, 1, 0, 0, ("last",), ("last",)),
-    "large window": ((2, 40, 2, 4), None, 1, 10, 9, ("prefix",), ("prefix",) * 2),
-    "large window, contiguous": ((2, 3, 47), None, 2, 9, 12, ("prefix",), ("prefix",) * 2),
-    "large window beyond the axis": ((2, 30, 8), None, 1, 25, 29, ("prefix",), ("prefix",) * 2),
+    "across channels": ((2, 9, 2, 4), None, 1, 2, 1, ("small",), ("small",)),
+    "channels last": ((2, 12, 2, 3), (0, 2, 3, 1), 1, 2, 1, ("small_last",), ("small_last",)),
+    "channels last, odd": ((2, 9, 2, 3), (0, 2, 3, 1), 1, 1, 2, ("small_last",), ("small_last",)),
+    "odd planes": ((2, 19, 5, 3), None, 1, 1, 2, ("small",), ("small",)),
+    "batch axis": ((7, 3, 4), None, 0, 1, 1, ("small",), ("small",)),
+    "window beyond the axis": ((2, 5, 4), None, 1, 70, 70, ("small",), ("small",)),
+    "window beyond the group": ((1, 37, 4), None, 1, 10, 5, ("small",), ("small",)),
+    "one-sided window": ((2, 9, 4), None, 1, 4, 0, ("small",), ("small",)),
+    "no window": ((3, 5), None, 1, 0, 0, ("small_last",), ("small_last",)),
+    "large window": ((2, 40, 2, 4), None, 1, 10, 9, ("wide",), ("wide",)),
+    "large window, odd planes": ((1, 53, 3, 3), None, 1, 23, 8, ("wide",), ("wide",)),
+    "large window, contiguous": ((2, 3, 47), None, 2, 9, 12, ("wide_last",), ("wide_last",)),
+    "large window, one-sided": ((2, 60, 4), None, 1, 0, 29, ("wide",), ("wide",)),
+    "large window beyond the axis": ((2, 30, 8), None, 1, 25, 29, ("wide",), ("wide",)),
+    "large window by threads": ((2, 40, 2, 4), None, 1, 10, 9, ("prefix",), ("prefix",) * 2),
+    "large window, contiguous, by threads": ((2, 3, 47), None, 2, 9, 12, ("prefix",), ("prefix",) * 2),
+    "large window beyond the axis, by threads": ((2, 30, 8), None, 1, 25, 29, ("prefix",), ("prefix",) * 2),
     "box": ((2, 7, 8), None, (1, 2), (1, 2), (2, 0), ("box_contiguous",), ("box_contiguous",) * 2),
     "box, channels last": ((2, 4, 5, 6), (0, 2, 3, 1), (2, 3), (1, 2), (2, 0), ("box_strided",), ("box_strided",) * 2),
     "box of three axes": ((4, 5, 2, 6), None, (0, 1, 3), (1, 0, 2), (0, 3, 1), None, None),
     "box, axes apart": ((2, 5, 3, 6), None, (1, 3), (2, 0), (1, 3), None, None),
-    "large box": ((2, 20, 22), None, (1, 2), (9, 3), (9, 15), ("prefix",) * 2, ("prefix",) * 4),
+    "large box": ((2, 20, 22), None, (1, 2), (9, 3), (9, 15), ("wide_last", "wide"), ("wide_last", "wide") * 2),
+    "large box by threads": ((2, 20, 22), None, (1, 2), (9, 3), (9, 15), ("prefix",) * 2, ("prefix",) * 4),
 }
+MAIN = ("across channels", "channels last", "odd planes", "large window", "large window by threads", "box")
 
 
 def arrays(shape, dtype, recipe, magnitude=1.0):
@@ -67,7 +75,7 @@ def test_every_size(n, recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["across channels", "channels last", "large window", "box"])
+@pytest.mark.parametrize("name", [name for name in MAIN if name != "odd planes"])
 def test_unaligned_arrays_give_the_same_bits(name, dtype, recipe):
     shape, order, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
@@ -80,10 +88,12 @@ def test_unaligned_arrays_give_the_same_bits(name, dtype, recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("n", [3, 4, 21])
-def test_chunks_change_no_bit(n, recipe):
-    op = LocalResponseNorm(n, alpha=1.0)
-    x, g = arrays((2, 67, 4), "float32", recipe)
+@pytest.mark.parametrize("name", ["large window by threads", "box"])
+def test_chunks_change_no_bit(name, recipe):
+    shape = {"box": (1, 17, 8)}.get(name, (2, 67, 4))
+    _, _, axis, before, after, *_ = CASES[name]
+    op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
+    x, g = arrays(shape, "float32", recipe)
     expected, whole = run(op, recipe, x, g, device=SMALL._replace(multiprocessors=0))
     got, plan = run(op, recipe, x, g, device=LARGE)
     assert all(launch.grid[1] == 1 for launch in whole.launches)
@@ -92,7 +102,33 @@ def test_chunks_change_no_bit(n, recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("name", ["across channels", "channels last", "odd planes", "large window", "box"])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (9, 6), (8, 9), (0, 17)])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_tiles_change_no_bit(axis, before, after, recipe, monkeypatch):
+    shape = (1, 171, 2) if axis == 1 else (2, 3, 201)
+    op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
+    x, g = arrays(shape, "float32", recipe)
+    expected, whole = run(op, recipe, x, g)
+    small_blocks(monkeypatch)
+    got, plan = run(op, recipe, x, g)
+    assert whole.launches[0].variant == plan.launches[0].variant
+    assert whole.launches[0].grid[1] == 1 < plan.launches[0].grid[1]
+    assert_same_bits(got, expected, op)
+    assert_accurate(op, recipe, got, x, g)
+
+
+def test_more_tiles_than_a_grid_has_rows(monkeypatch):
+    op = LocalResponseNorm(5, alpha=1.0, axis=1)
+    x, _ = arrays((1, 1000), "float32", "forward")
+    small_blocks(monkeypatch)
+    monkeypatch.setattr(plan_module, "MAX_GRID", 3)
+    got, plan = run(op, "forward", x)
+    assert plan.launches[0].grid[1:] == (3, 3)
+    assert_accurate(op, "forward", got, x, None)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", MAIN)
 def test_the_batch_changes_no_bit(name, recipe):
     shape, order, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
@@ -106,7 +142,7 @@ def test_the_batch_changes_no_bit(name, recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["across channels", "channels last", "odd planes", "large window", "box"])
+@pytest.mark.parametrize("name", MAIN)
 def test_nan_and_inf_stay_in_their_windows(name, bad, recipe):
     shape, order, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
@@ -119,19 +155,19 @@ def test_nan_and_inf_stay_in_their_windows(name, bad, recipe):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
-@pytest.mark.parametrize("name", ["across channels", "odd planes", "window beyond the axis"])
+@pytest.mark.parametrize("name", ["across channels", "odd planes", "channels last", "large window"])
 def test_in_place(name, dtype):
-    shape, _, axis, before, after, *_ = CASES[name]
+    shape, order, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
     for recipe, into in (("forward", "x"), ("backward", "x"), ("backward", "g")):
         x, g = arrays(shape, dtype, recipe)
-        expected, _ = run(op, recipe, x, g)
-        got, _ = run(op, recipe, x, g, into=into)
+        expected, _ = run(op, recipe, x, g, order=order)
+        got, _ = run(op, recipe, x, g, order=order, into=into)
         assert_same_bits(got, expected, op)
 
 
 @pytest.mark.parametrize("into", ["x", "g"])
-@pytest.mark.parametrize("name", ["large window", "box"])
+@pytest.mark.parametrize("name", ["large window by threads", "box"])
 def test_in_place_of_several_launches(name, into):
     shape, _, axis, before, after, *_ = CASES[name]
     op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
@@ -140,19 +176,23 @@ def test_in_place_of_several_launches(name, into):
     assert_same_bits(run(op, "backward", x, g, into=into)[0], expected, op)
 
 
-def test_what_cannot_run_in_place_says_so():
-    for name in ("channels last", "large window"):
-        shape, order, axis, before, after, *_ = CASES[name]
-        op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
-        assert not plan_of(op, "forward", shape, "float32", order=order).in_place
-    op = LocalResponseNorm(3)
-    assert plan_of(op, "forward", (1, 64, 4), "float32", device=SMALL).in_place is False  # cut into chunks
+@pytest.mark.parametrize("name", ["large window by threads", "box"])
+def test_what_cannot_run_in_place_says_so(name):
+    shape, order, axis, before, after, *_ = CASES[name]
+    op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
+    assert not plan_of(op, "forward", shape, "float32", order=order).in_place
+
+
+def test_tiles_cannot_run_in_place(monkeypatch):
+    small_blocks(monkeypatch)
+    assert not plan_of(LocalResponseNorm(3), "forward", (1, 640, 4), "float32").in_place
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_sums_that_exceed_shared_memory(recipe, monkeypatch):
     op = LocalResponseNorm(19, alpha=1.0)
     x, g = arrays((2, 45, 4), "float32", recipe)
+    prefer_threads(monkeypatch)
     expected, _ = run(op, recipe, x, g, device=LARGE)
     monkeypatch.setattr(plan_module, "SHARED_BYTES", 0)
     got, plan = run(op, recipe, x, g, device=LARGE)
@@ -187,7 +227,7 @@ def test_powers_at_zero_and_below(beta, recipe):
         np.testing.assert_allclose(got, truth.astype(np.float32), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["across channels", "channels last", "odd planes", "large window", "box"])
+@pytest.mark.parametrize("name", MAIN)
 def test_nothing_comes_from_beyond_the_axis(name):
     """With k = 0, d is 0 beyond an axis that begins and ends with zeros, and d is not 0 on it."""
     shape, order, axis, before, after, *_ = CASES[name]

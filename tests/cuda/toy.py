@@ -50,12 +50,11 @@ def build(variant):
     return cuda.jit(globals()[variant])
 
 
-def cubin(variant, compute_capability):
+def ptx(variant, compute_capability):
     types = toolkit.types
     pointers = 2 if variant == "doubled" else 3
     signature = (types.CPointer(types.float32),) * pointers + (types.int64,)
-    linked = toolkit.link(toolkit.compile_ptx(globals()[variant], signature, compute_capability), compute_capability)
-    return linked.code, linked.name
+    return toolkit.compile_ptx(globals()[variant], signature, compute_capability)
 
 
 def direct(dimensions, recipe, op, dtype, aligned, device):

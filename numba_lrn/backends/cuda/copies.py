@@ -90,12 +90,6 @@ def build(variant: Variant) -> Any:
     return cuda.jit(copy_words)
 
 
-def cubin(variant: Variant, compute_capability: tuple[int, int]) -> tuple[bytes, str]:
-    """(machine code, name of the kernel in it)."""
-    linked = toolkit.link(ptx(variant, compute_capability), compute_capability)
-    return linked.code, linked.name
-
-
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel for words of this size."""
     types = toolkit.types

@@ -13,7 +13,7 @@ import cuda.core as core
 from cuda.bindings import driver
 
 from numba_lrn.backends.cuda import cache
-from numba_lrn.backends.cuda.toolkit import Properties, properties
+from numba_lrn.backends.cuda.toolkit import Properties, assemble, properties
 
 _lock = threading.Lock()
 
@@ -91,7 +91,7 @@ def _memory(ordinal: int) -> Any:
 
 
 def prepare(maker: Any, launch: Any, memory: tuple, ordinal: int) -> Callable[..., None]:
-    """``run(stream, *pointers)`` for a launch whose kernel is ``maker.cubin(launch.variant, …)``.
+    """``run(stream, *pointers)`` for a launch whose kernel is assembled from ``maker.ptx(launch.variant, …)``.
 
     ``memory`` has the (dtype, elements) behind each pointer, which only the simulator needs.
     """
@@ -114,5 +114,7 @@ def _kernel(maker: Any, variant: Any, compute_capability: tuple[int, int]) -> An
 def _loaded_kernel(maker: Any, variant: Any, compute_capability: tuple[int, int]) -> Any:
     """The kernel, loaded for every device of this architecture."""
     kernel = (maker.__name__, variant)
-    code, name = cache.machine_code(kernel, compute_capability, lambda: maker.cubin(variant, compute_capability))
+    code, name = cache.machine_code(
+        kernel, compute_capability, lambda: assemble(maker.ptx(variant, compute_capability), compute_capability)
+    )
     return core.ObjectCode.from_cubin(code).get_kernel(name)

@@ -1,4 +1,4 @@
-"""The kernels: ``build(variant)`` is what the simulator runs, ``cubin(variant, cc)`` machine code for a card.
+"""The kernels: ``build(variant)`` is what the simulator runs, ``ptx(variant, cc)`` the code for a card.
 
 A kernel is one form of the window (forms/) with the ends of the stages of one phase of a recipe, or of both phases
 (phases.py). The form loads elements into local arrays; the ends see these as their arrays and are the same functions
@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, last, prefix, stages, walk, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, stages, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -37,8 +37,6 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "small_last": (whole, whole.whole, 7),
     "wide": (whole, whole.whole, 7),
     "wide_last": (whole, whole.whole, 7),
-    "walk": (walk, walk.walk, 4),
-    "last": (last, last.last, 4),
     "prefix": (prefix, prefix.prefix, 6),
     "prefix_scratch": (prefix, prefix.prefix, 6),
     "box_contiguous": (box, box.box, 6),
@@ -94,12 +92,6 @@ class Variant(NamedTuple):
     def windows(self) -> int:
         """How many windows it sums at the same time, at most."""
         return max(sum(bool(term) for term, _ in phase.stages) for phase in self.phases)
-
-    @property
-    def chains(self) -> int:
-        """Partial sums of a window: with two for each lane, fewer roundings of large sums, and a shorter wait."""
-        direct = self.form in ("walk", "last") and self.before + self.after + 1 >= 5
-        return 2 * self.lanes if direct else self.lanes
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -227,11 +219,9 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         RING=n * lanes,
         BATCH=variant.steps * lanes,
         WINDOWS=variant.windows,
-        CHAINS=variant.chains,
-        TOTALS=variant.chains * variant.windows,
+        TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SUMS=variant.reduces,
-        SUM_SPACE=PARTS * (512 if module is whole else last.BLOCK),
     )
     namespace.update(module.constants(variant))
     way = "adjacent" if variant.adjacent else "spread"
@@ -320,9 +310,3 @@ _recent = functools.lru_cache(maxsize=2)(function)
 def linked(variant: Variant, compute_capability: tuple[int, int]) -> Linked:
     """The machine code for one card, compiled anew at every call; needs no driver."""
     return link(ptx(variant, compute_capability), compute_capability)
-
-
-def cubin(variant: Variant, compute_capability: tuple[int, int]) -> tuple[bytes, str]:
-    """(machine code, name of the kernel in it)."""
-    result = linked(variant, compute_capability)
-    return result.code, result.name

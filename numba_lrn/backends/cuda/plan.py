@@ -4,7 +4,7 @@ How the launch side uses it::
 
     plan = make_plan(dimensions, recipe, op, dtype, aligned, device)
     for launch in plan.launches:
-        code, name = kernels.cubin(launch.variant, device.compute_capability)
+        ptx = kernels.ptx(launch.variant, device.compute_capability)
         # grid, block and shared_bytes as they are; the arguments are one pointer for each name in
         # launch.operands, in that order, then launch.scalars as they are (their NumPy types are the kernel's).
 
@@ -23,31 +23,35 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
-from numba_lrn.backends.cuda.forms import last, whole
+from numba_lrn.backends.cuda.forms import whole
 from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16
-DIRECT = 16  # windows up to this many elements are added term by term, from registers or L1
-# Elements of all rings that a thread keeps in registers, (of one phase, of both): more lanes would take more than about
-# 130 registers. docs/cuda.md has the figures.
-RING = {"float16": (64, 60), "bfloat16": (64, 60), "float32": (64, 108), "float64": (32, 54)}
-SPREAD_RING = 128  # where lanes are apart
-SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
-STEPS = 2
-BOX_ROWS, BOX_ROW = 11, 9  # the largest boxes of two axes that are summed in one kernel
+DIRECT = 16  # windows up to this many elements are added term by term
+# A block that holds an axis: neighbouring columns of a thread at most, and its elements; rows of a group of wide
+# windows, on which the order of additions depends; threads of a block, wanted and at most.
+LANES = {"float16": 4, "bfloat16": 4, "float32": 2, "float64": 1}
+BATCH = {"float16": 16, "bfloat16": 16, "float32": 16, "float64": 8}
+GROUP = 8
+WANTED_THREADS = {"small": 256, "small_last": 128, "wide": 128, "wide_last": 128}
+MOST_THREADS = 512
+LEAST_COLUMNS = 4  # threads side by side
+MOST_COLUMNS = 64
+# Boxes of two axes up to this many rows and elements of a row are summed in one kernel; the sums of its last rows that
+# a thread may keep in registers.
+BOX_ROWS, BOX_ROW = 11, 9
 BOX_RING = 48
-BATCH = {"float16": 32, "bfloat16": 32, "float32": 16, "float64": 8}  # elements of a thread
-MOST_THREADS = 512  # of a block that holds an axis
-THREADS_A_BLOCK = 256
-LEAST_COLUMNS = 4
-GROUP = 4  # rows that a thread of the prefix form works on at a time
+BOX_STEPS = 4
+# Prefix sums by a thread on its own.
+PREFIX_ROWS = 4  # at a time
+SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
 BLOCK = 128
 SMALL_BLOCK = 32
 THREADS = 1024  # a multiprocessor: below it, the axis is cut into chunks
 SHARED_BYTES = 48 * 1024
-MAX_CHUNKS = 65535
+MAX_GRID = 65535  # of the second and third extents
 # Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
 # bfloat16 it is everywhere.
 ROUGH_RANGE = 2.0**20
@@ -179,7 +183,8 @@ class _Planner:
                 self._phase(phase)
         last = self.launches[-1]
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
-        ahead = FORMS[last.variant.form][0] is whole and last.grid[1] == 1
+        # A block that holds whole axes has read all that it needs before it writes.
+        ahead = _holds_axis(last.variant.form) and last.grid[1:] == (1, 1)
         in_place = not summed & set(CALLERS) or (ahead and len(self.launches) == 1)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
@@ -208,176 +213,164 @@ class _Planner:
     def _launch(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None = None) -> None:
         """One kernel: its variant, its grid, and where what it writes goes."""
         variant = self._variant(axis, phases, beside)
-        shared = 0
-        rest: tuple[int, ...] = ()
-        if FORMS[variant.form][0] is whole:
-            grid, block, chunk, lead = self._whole_grid(axis, variant)
-            rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
-            fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in phases)
-            threads = block[0] * block[1]
-            shared = fields * variant.steps * variant.columns * threads * self.real.itemsize
-        else:
-            grid, block, chunk = self._grid(axis, variant)
         if beside is not None:
-            rest = (beside.length, beside.inner)
+            grid, block, chunk = self._grid(axis, variant, 2 * axis.n)
+            rest, shared = (beside.length, beside.inner), 0
         elif variant.form == "prefix":
             rest = (axis.before, axis.after)
-            sums = -(-axis.n // variant.steps) * variant.lanes * variant.windows * self.real.itemsize
-            limit = SHARED_BYTES - (PARTS * last.BLOCK * self.real.itemsize if variant.reduces else 0)
-            width = min(block[0], max(SMALL_BLOCK, limit // sums // SMALL_BLOCK * SMALL_BLOCK))
-            grid, block, chunk = self._grid(axis, variant, width)
-            shared = sums * width
-            if shared > limit:
-                shared = 0
-                variant = variant._replace(form="prefix_scratch")
-                threads = grid[0] * grid[1] * block[0]
-                self.operands["scratch"] = self._temporary(sums // self.real.itemsize * threads)
+            variant, grid, block, chunk, shared = self._prefix(axis, variant)
+        else:
+            grid, block, chunk, lead = self._tiles(axis, variant)
+            rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
+            fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in phases)
+            shared = fields * variant.steps * variant.columns * math.prod(block) * self.real.itemsize
         for name in (name for phase in variant.phases for name in variant.stored(phase)):
             if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
                 self.operands[name] = self._temporary(self.elements)
         if variant.reduces:
-            self.blocks = grid[0] * grid[1]
+            self.blocks = math.prod(grid)
             self.operands["partials"] = self._temporary(PARTS * self.blocks)
+            shared = max(shared, PARTS * math.prod(block) * self.real.itemsize)
         operands = tuple(self.operands[name] for name in variant.pointers)
-        integers = (*self._integers(axis, chunk), *(np.int64(number) for number in rest))
-        assert len(integers) == FORMS[variant.form][2]
+        numbers = (axis.outer * axis.inner, axis.length, axis.inner, chunk, *rest)
+        assert len(numbers) == FORMS[variant.form][2]
+        integers = tuple(np.int64(number) for number in numbers)
         self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
 
     def _variant(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None) -> Variant:
         """Which form, with how many lanes and rows at a time."""
         power = self.power if any(phase.powers for phase in phases) else ""
+        before, after, sides = axis.before, axis.after, (0, 0)
         if beside is not None:
-            contiguous = beside.inner == 1
-            form = "box_contiguous" if contiguous else "box_strided"
-            lanes, rows = VECTOR_BYTES // self.dtype.itemsize if self.aligned else 1, axis.n * _windows(phases)
-            while lanes > 1 and ((beside.length if contiguous else beside.inner) % lanes or lanes * rows > BOX_RING):
-                lanes //= 2
-            adjacent, steps, sides = True, STEPS if lanes <= 4 else 1, (beside.before, beside.after)
+            form = "box_contiguous" if beside.inner == 1 else "box_strided"
+            extent = beside.length if beside.inner == 1 else beside.inner
+            most = BOX_RING // (axis.n * _windows(phases))
+            lanes, adjacent = self._lanes(min(most, VECTOR_BYTES // self.dtype.itemsize), extent), True
+            steps = BOX_STEPS if lanes <= 4 else 1
+            sides = (beside.before, beside.after)
         else:
             form = self._form(axis, phases)
-            lanes, adjacent = self._lanes(axis, form, phases)
-            steps, sides = self._steps(axis, form, phases), (0, 0)
-        before, after = axis.before, axis.after
-        if form.startswith("wide"):
-            before, after = before % steps, after % steps
-        elif form.startswith("prefix"):
-            before, after = 0, 0
+            lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
+            if form == "prefix":
+                before = after = 0
+            elif form.startswith("wide"):
+                before, after = before % steps, after % steps
         return Variant(form, phases, power, self.dtype.name, lanes, adjacent, steps, before, after, sides)
 
     def _form(self, axis: _Axis, phases: tuple[Phase, ...]) -> str:
         """Which form sums windows along one axis."""
-        contiguous = axis.inner == 1
-        if axis.n <= DIRECT:
-            return "last" if contiguous else "small"
-        form = "wide_last" if contiguous else "wide"
-        groups = -(-axis.length // self._steps(axis, form, phases))
-        most = MOST_THREADS if contiguous else MOST_THREADS // LEAST_COLUMNS
-        lead, lag = _halo(axis, phases, self._steps(axis, form, phases))
-        return form if groups <= most or most - lead - lag >= most // 2 else "prefix"
+        form = ("small" if axis.n <= DIRECT else "wide") + ("_last" if axis.inner == 1 else "")
+        if axis.n > DIRECT and -(-axis.length // GROUP) > _most_groups(form):
+            lead, lag = _halo(axis, phases, GROUP)
+            if lead + lag > _most_groups(form) // 2:
+                return "prefix"
+        return form
 
-    def _whole_grid(
-        self, axis: _Axis, variant: Variant
-    ) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
-        """(grid, block, rows of a tile, groups before the tile's own)."""
+    def _lanes(self, most: int, extent: int) -> int:
+        """A power of two of neighbours up to ``most`` by which an extent can be divided, 1 in memory that is askew."""
+        lanes = 1
+        while self.aligned and 2 * lanes <= most and extent % (2 * lanes) == 0:
+            lanes *= 2
+        return lanes
+
+    def _small_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        """(lanes, rows of a thread, whether lanes are neighbours)."""
+        lanes = self._lanes(LANES[self.dtype.name], axis.inner)
+        steps = min(16, BATCH[self.dtype.name] // lanes)
+        while steps > 4 and steps >= 2 * axis.length:
+            steps //= 2
+        return lanes, steps, True
+
+    def _small_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        return self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length), GROUP, True
+
+    def _wide_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        return self._lanes(2, axis.inner), GROUP, True
+
+    _wide_last_rows = _small_last_rows
+
+    def _prefix_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
+        if lanes == 1 and axis.outer * axis.inner > SPREAD_LANES * BLOCK:
+            return SPREAD_LANES, PREFIX_ROWS, False
+        return lanes, PREFIX_ROWS, lanes > 1
+
+    def _tiles(self, axis: _Axis, variant: Variant) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
+        """(grid, block, rows of a tile, groups before the tile's own) where blocks hold axes or tiles of them."""
         groups = -(-axis.length // variant.steps)
-        most = MOST_THREADS if variant.contiguous else MOST_THREADS // LEAST_COLUMNS
         lead = lag = 0
-        if groups > most:
+        if groups > _most_groups(variant.form):
             lead, lag = _halo(axis, variant.phases, variant.steps)
-        tile = min(groups, most - lead - lag)
-        tiles = -(-groups // tile)
+        tiles = -(-groups // (_most_groups(variant.form) - lead - lag))
         tile = -(-groups // tiles)
-        high = tile + (lead + lag if tiles > 1 else 0)
+        high = lead + tile + lag
         columns = -(-axis.outer * axis.inner // variant.columns)
-        wide = LEAST_COLUMNS
-        while wide * 2 * high <= THREADS_A_BLOCK and wide < columns:
-            wide *= 2
+        wanted = WANTED_THREADS[variant.form]
         if variant.contiguous:
-            wide = max(1, min(THREADS_A_BLOCK // high, columns))
+            wide = max(1, min(wanted // high, columns))
         else:
-            wide = min(wide, 32)
+            wide = LEAST_COLUMNS
+            while wide < min(MOST_COLUMNS, columns) and 2 * wide * high <= wanted:
+                wide *= 2
+            # A small batch in more blocks, so that no multiprocessor is idle, as long as they read 32 bytes in a row.
             while wide > 8 and -(-columns // wide) * tiles < 2 * self.device.multiprocessors:
                 wide //= 2
         block = (high, wide, 1) if variant.contiguous else (wide, high, 1)
-        return (-(-columns // wide), tiles, 1), block, tile * variant.steps, lead if tiles > 1 else 0
+        deep = -(-tiles // MAX_GRID)
+        return (-(-columns // wide), -(-tiles // deep), deep), block, tile * variant.steps, lead
 
-    def _integers(self, axis: _Axis, chunk: int) -> tuple[Any, ...]:
-        columns = self.elements if axis.inner == 1 and not chunk else axis.outer * axis.inner
-        return tuple(np.int64(value) for value in (columns, axis.length, axis.inner, chunk))
-
-    def _lanes(self, axis: _Axis, form: str, phases: tuple[Phase, ...]) -> tuple[int, bool]:
-        """Lanes a thread, and whether they are neighbours."""
-        extent = axis.length if form.endswith("last") else axis.inner
-        lanes = VECTOR_BYTES // self.dtype.itemsize
-        if form in ("small", "wide"):
-            lanes = max(1, BATCH[self.dtype.name] // self._steps(axis, form, phases) // _windows(phases))
-        rows = axis.n * _rings(phases)
-        if form == "walk":
-            while lanes > 1 and lanes * rows > RING[self.dtype.name][len(phases) - 1]:
-                lanes //= 2
-        elif form == "prefix":
-            lanes = min(lanes, max(4 // _windows(phases), 1))
-        while lanes > 1 and extent % lanes:
-            lanes //= 2
-        if form.endswith("last"):
-            return (lanes if self.aligned else 1), True
-        if form in ("small", "wide"):
-            return (lanes, True) if self.aligned else (1, True)
-        if lanes > 1 and self.aligned:
-            return lanes, True
-        spread = axis.outer * axis.inner > SPREAD_LANES * BLOCK and (
-            form == "prefix" or SPREAD_LANES * rows <= SPREAD_RING
-        )
-        return (SPREAD_LANES if spread else 1), False
-
-    def _steps(self, axis: _Axis, form: str, phases: tuple[Phase, ...]) -> int:
-        """Rows that are loaded at a time."""
-        if form in ("small", "wide", "wide_last"):
-            return 16 if form == "wide_last" and axis.n >= 32 else 8
-        if form == "last":
-            return 1
-        if form == "prefix":
-            return GROUP
-        return 2 * STEPS if len(phases) == 1 and _windows(phases) == 1 and self.dtype.itemsize == 4 else STEPS
+    def _prefix(
+        self, axis: _Axis, variant: Variant
+    ) -> tuple[Variant, tuple[int, int, int], tuple[int, int, int], int, int]:
+        """(variant, grid, block, rows of a chunk, shared bytes); the sums go to memory where they are too many."""
+        grid, block, chunk = self._grid(axis, variant, axis.n)
+        sums = -(-axis.n // variant.steps) * variant.lanes * variant.windows * self.real.itemsize
+        width = min(block[0], max(SMALL_BLOCK, SHARED_BYTES // sums // SMALL_BLOCK * SMALL_BLOCK))
+        grid, block, chunk = self._grid(axis, variant, axis.n, width)
+        if sums * width <= SHARED_BYTES:
+            return variant, grid, block, chunk, sums * width
+        self.operands["scratch"] = self._temporary(sums // self.real.itemsize * grid[0] * grid[1] * block[0])
+        return variant._replace(form="prefix_scratch"), grid, block, chunk, 0
 
     def _grid(
-        self, axis: _Axis, variant: Variant, width: int | None = None
+        self, axis: _Axis, variant: Variant, unit: int, width: int | None = None
     ) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
-        """(grid, block, rows of a chunk); a chunk of 0 rows means that ``columns`` counts elements."""
-        if variant.form == "last":
-            useful = last.BLOCK - last.halo(variant)  # type: ignore[no-untyped-call]
-            return (-(-self.elements // (variant.lanes * useful)), 1, 1), (last.BLOCK, 1, 1), 0
+        """(grid, block, rows of a chunk) of threads that walk down the axis, or down chunks of it.
+
+        A chunk has at least ``unit`` rows, as it reads up to 2(n − 1) that its neighbours read too; one of the prefix
+        form begins at a multiple of n.
+        """
         threads = -(-axis.outer * axis.inner // variant.lanes)
         wanted = self.device.multiprocessors * THREADS
         if width is None:
             width = BLOCK if threads >= self.device.multiprocessors * 2 * BLOCK else SMALL_BLOCK
-        # A chunk reads up to 2(n − 1) rows that its neighbours read too, and one of the prefix form begins at a
-        # multiple of n.
-        unit = axis.n if variant.form.startswith("prefix") else 2 * axis.n
-        chunks = max(1, min(-(-wanted // threads), axis.length // unit, MAX_CHUNKS))
+        chunks = max(1, min(-(-wanted // threads), axis.length // unit, MAX_GRID))
         chunk = -(-axis.length // chunks)
-        if variant.form.startswith("prefix"):
-            chunk = -(-chunk // axis.n) * axis.n
-        chunks = -(-axis.length // chunk)
-        return (-(-threads // width), chunks, 1), (width, 1, 1), chunk
+        if variant.form == "prefix":
+            chunk = -(-chunk // unit) * unit
+        return (-(-threads // width), -(-axis.length // chunk), 1), (width, 1, 1), chunk
+
+
+def _holds_axis(form: str) -> bool:
+    """Whether a block holds whole axes, or tiles of them."""
+    return FORMS[form][0] is whole
+
+
+def _most_groups(form: str) -> int:
+    """The groups of rows that a block has threads for."""
+    return MOST_THREADS if form.endswith("last") else MOST_THREADS // LEAST_COLUMNS
 
 
 def _halo(axis: _Axis, phases: tuple[Phase, ...], steps: int) -> tuple[int, int]:
-    """Groups before and after the own ones of a tile: what windows reach, and what those of what they reach reach."""
+    """Groups before and after a tile's own: what windows reach, and what the windows of what they reach do."""
     both = axis.before + axis.after
-    lead, lag = (both, both) if len(phases) > 1 else (axis.before, axis.after)
-    return -(-lead // steps), -(-lag // steps)
+    before, after = (both, both) if len(phases) > 1 else (axis.before, axis.after)
+    return -(-before // steps), -(-after // steps)
 
 
 def _windows(phases: tuple[Phase, ...]) -> int:
     """How many windows are summed at the same time."""
     return max(sum(bool(term) for term, _ in phase.stages) for phase in phases)
-
-
-def _rings(phases: tuple[Phase, ...]) -> int:
-    """How many arrays a walking thread keeps the last n rows of, or nearly so."""
-    kept = phases[0].stored if len(phases) > 1 else ()
-    return len({*phases[0].summed, *(name for name in kept if name not in CALLERS)})
 
 
 def _windowed(dimensions: tuple[Dimension, ...]) -> tuple[_Axis, ...]:

@@ -76,12 +76,6 @@ def build(variant: Variant) -> Any:
     return cuda.jit(parameter_gradients)
 
 
-def cubin(variant: Variant, compute_capability: tuple[int, int]) -> tuple[bytes, str]:
-    """(machine code, name of the kernel in it)."""
-    linked = toolkit.link(ptx(variant, compute_capability), compute_capability)
-    return linked.code, linked.name
-
-
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel for sums in this type."""
     pointers = types.CPointer(getattr(types, variant.real)), types.CPointer(types.float64)

@@ -160,27 +160,39 @@ class Linked(NamedTuple):
     shared_bytes: int
 
 
+def assemble(ptx: str, compute_capability: tuple[int, int]) -> tuple[bytes, str]:
+    """(machine code, name of the kernel in it) of PTX that holds one kernel."""
+    code, _ = _link(ptx, compute_capability)
+    return code, _name_in(ptx)
+
+
 def link(ptx: str, compute_capability: tuple[int, int]) -> Linked:
-    """Assemble PTX that holds one kernel."""
-    core = _core()
-    arch = f"sm_{compute_capability[0]}{compute_capability[1]}"
-    options = core.LinkerOptions(arch=arch, verbose=True, ptxas_options=["-v"])
-    linker = core.Linker(core.ObjectCode.from_ptx(ptx.encode()), options=options)
-    code = bytes(linker.link("cubin").code)
-    log = linker.get_info_log()
-    (name,) = re.findall(r"\.entry (\w+)", ptx)
+    """``assemble``, with the assembler's report, whose words differ from one version to another."""
+    code, log = _link(ptx, compute_capability, verbose=True, ptxas_options=["-v"])
     return Linked(
         code,
-        name,
-        _number(r"Used (\d+) registers", log),
-        _number(r"(\d+) bytes spill stores", log) + _number(r"(\d+) bytes spill loads", log),
-        _number(r"(\d+) bytes stack frame", log),
+        _name_in(ptx),
+        _number(r"used (\d+) registers", log),
+        _number(r"(\d+) bytes spill stores", log, 0) + _number(r"(\d+) bytes spill loads", log, 0),
+        _number(r"(\d+) (?:bytes )?stack", log),
         _number(r"(\d+) bytes smem", log, 0),
     )
 
 
+def _link(ptx: str, compute_capability: tuple[int, int], **options: Any) -> tuple[bytes, str]:
+    core = _core()
+    arch = f"sm_{compute_capability[0]}{compute_capability[1]}"
+    linker = core.Linker(core.ObjectCode.from_ptx(ptx.encode()), options=core.LinkerOptions(arch=arch, **options))
+    return bytes(linker.link("cubin").code), linker.get_info_log()
+
+
+def _name_in(ptx: str) -> str:
+    (name,) = re.findall(r"\.entry (\w+)", ptx)
+    return str(name)
+
+
 def _number(pattern: str, log: str, default: int | None = None) -> int:
-    found = re.search(pattern, log)
+    found = re.search(pattern, log, re.IGNORECASE)
     if found is None:
         if default is None:
             msg = f"the assembler's report has no {pattern!r}: {log}"

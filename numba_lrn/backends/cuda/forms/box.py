@@ -49,16 +49,16 @@ def constants(variant):
 def helpers(variant):
     """What is done for each array and each stage."""
     (phase,) = variant.phases
-    chains, ring = variant.chains, (variant.before + 1 + variant.after) * variant.lanes
+    lanes, ring = variant.lanes, (variant.before + 1 + variant.after) * variant.lanes
     return {
         "load_all_beside": [
             (load_beside, {"FIELD": place, "POINTER": variant.pointers.index(name)})
             for place, name in enumerate(phase.summed)
         ],
         "load_rows": loading(variant, phase.read, variant.own),
-        "push_rows": adding(phase, chains, push_row, START=ring),
-        "add_rows": adding(phase, chains, add_ring, START=ring),
-        "emit_stages": emitting(phase, chains),
+        "push_rows": adding(phase, lanes, push_row, START=ring),
+        "add_rows": adding(phase, lanes, add_ring, START=ring),
+        "emit_stages": emitting(phase, lanes),
         "store_rows": storing(variant, phase.stored, variant.own),
     }
 

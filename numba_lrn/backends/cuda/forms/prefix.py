@@ -49,14 +49,14 @@ def constants(variant):
 def helpers(variant):
     """What is done for each array and each stage."""
     (phase,) = variant.phases
-    chains = variant.chains
+    lanes = variant.lanes
     return {
         "load_summed": _loading(variant, phase.summed, phase.summed),
         "load_middle": _loading(variant, phase.read, variant.own),
-        "sum_groups": adding(phase, chains, sum_group),
-        "add_tails": adding(phase, chains, add_tail),
-        "add_heads": adding(phase, chains, add_head),
-        "emit_stages": emitting(phase, chains),
+        "sum_groups": adding(phase, lanes, sum_group),
+        "add_tails": adding(phase, lanes, add_tail),
+        "add_heads": adding(phase, lanes, add_head),
+        "emit_stages": emitting(phase, lanes),
         "store_rows": storing(variant, phase.stored, variant.own),
         "index_of": [(index_of, {})],
         "suffix_groups": [(suffix_groups, {})],

@@ -56,14 +56,14 @@ def see(near, shared, here):
         away = ahead // STEPS
         for lane in range(LANES):
             near[FIELD][row * LANES + lane] = real(0.0)
-        if group + away >= 0:
+        if group >= np.int32(-away):
             place = (PLANES + ahead - away * STEPS) * threads + thread + away * hop
             load_columns(shared, place * LANES, near[FIELD], row * LANES)
     for row in range(RIGHT):
         away = 1 + row // STEPS
         for lane in range(LANES):
             near[FIELD][(LEFT + STEPS + row) * LANES + lane] = real(0.0)
-        if group + away < groups:
+        if np.int32(group + away) < groups:
             place = (PLANES + row % STEPS) * threads + thread + away * hop
             load_columns(shared, place * LANES, near[FIELD], (LEFT + STEPS + row) * LANES)
 

@@ -1,24 +1,24 @@
 """The ends of the stages of a phase: what every form does with its window sums.
 
-``totals`` holds CHAINS partial sums for each window, of which those of the stage at hand begin at TOTAL.
+``totals`` holds the sums of every window, of which those of the stage at hand begin at TOTAL.
 """
 
 
-def adding(phase, chains, function=None, **constants):
-    """``add_stage``, or another function, for each window of a phase; ``constants``: sizes of a window's part."""
-    sizes = {"TOTAL": chains, **constants}
+def adding(phase, size, function, **constants):
+    """A function for each window of a phase, whose sums are ``size``; ``constants``: sizes of a window's part of others."""
+    sizes = {"TOTAL": size, **constants}
     terms = [term for term, _ in phase.stages if term]
     return [
-        (function or add_stage, {"add_term": term, **{name: window * size for name, size in sizes.items()}})
+        (function, {"add_term": term, **{name: window * size for name, size in sizes.items()}})
         for window, term in enumerate(terms)
     ]
 
 
-def emitting(phase, chains):
-    """The ends of each stage of a phase."""
+def emitting(phase, size):
+    """The ends of each stage of a phase; ``size``: sums of a window."""
     found, window = [], 0
     for term, end in phase.stages:
-        constants = {"emit": end, "TOTAL": window * chains}
+        constants = {"emit": end, "TOTAL": window * size}
         if end == phase.reduces:
             found.append((share_stage, constants))
         else:
@@ -33,15 +33,9 @@ def clear(totals):
         totals[slot] = real(0.0)
 
 
-def add_stage(values, slot, totals, chain):
-    """One term of a window sum."""
-    totals[TOTAL + chain] = add_term(values, values, slot, slot, totals[TOTAL + chain])
-
-
 def emit_stage(values, par, at, slot, totals, lane, counts, shares):
     """What becomes of a window sum."""
-    total = totals[TOTAL + lane] + totals[TOTAL + LANES + lane] if CHAINS > LANES else totals[TOTAL + lane]
-    emit(values, values, par, at, slot, total)
+    emit(values, values, par, at, slot, totals[TOTAL + lane])
 
 
 def emit_without_window(values, par, at, slot, totals, lane, counts, shares):
@@ -51,8 +45,7 @@ def emit_without_window(values, par, at, slot, totals, lane, counts, shares):
 
 def share_stage(values, par, at, slot, totals, lane, counts, shares):
     """``emit_stage``, and what an element that ``counts`` adds to the sums over all: no other thread adds it too."""
-    total = totals[TOTAL + lane] + totals[TOTAL + LANES + lane] if CHAINS > LANES else totals[TOTAL + lane]
-    _, first, second, third = emit(values, values, par, at, slot, total)
+    _, first, second, third = emit(values, values, par, at, slot, totals[TOTAL + lane])
     shares[0] = shares[0] + (first if counts else real(0.0))
     shares[1] = shares[1] + (second if counts else real(0.0))
     shares[2] = shares[2] + (third if counts else real(0.0))
@@ -70,8 +63,12 @@ def add_shares(shares, sums):
 
 
 def combine(sums, partials):
-    """The sums of a block's threads, in a tree, as six numbers of ``partials``; all threads must come here."""
-    shared = cuda.shared.array(SUM_SPACE, real_type)
+    """The sums of a block's threads, in a tree, as six numbers of ``partials``; all threads must come here.
+
+    It takes the memory that the windows no longer need.
+    """
+    shared = cuda.shared.array(0, real_type)
+    cuda.syncthreads()
     threads = cuda.blockDim.x * cuda.blockDim.y
     thread = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for index in range(6):
@@ -92,7 +89,7 @@ def combine(sums, partials):
                 shared[place + threads] = shared[place + threads] + (shared[place + threads + half] + rest)
         left = half
     if thread == 0:
-        blocks = cuda.gridDim.x * cuda.gridDim.y
-        block = cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x
+        blocks = cuda.gridDim.x * cuda.gridDim.y * cuda.gridDim.z
+        block = (cuda.blockIdx.z * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
         for index in range(6):
             store(partials, index * blocks + block, shared[index * threads])

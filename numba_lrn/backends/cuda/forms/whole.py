@@ -37,7 +37,6 @@ def constants(variant):
         "FIELDS": len(first.summed) + len(variant.own),
         "TWICE": variant.twice,
         "LANES": variant.columns,
-        "CHAINS": variant.columns,
         "BATCH": variant.steps * variant.columns,
         "ALL": variant.steps * variant.columns * variant.windows,
         "CONTIGUOUS": variant.contiguous,
@@ -91,19 +90,30 @@ def helpers(variant):
 
 
 def load_group(pointers, at, rows, pitch, into):
-    """The thread's rows of one array; zeros beyond the axis, and where there is no column."""
-    for slot in range(BATCH):
-        into[FIELD][START + slot] = real(0.0)
-    for first in range(0, STEPS, WIDTH):
-        if first < rows:
+    """The thread's rows of one array; zeros beyond the axis, and where there is no column.
+
+    Asking for each row whether it is there takes as many instructions as finding its address.
+    """
+    if rows == STEPS:
+        for first in range(0, STEPS, WIDTH):
             load_lanes(pointers[POINTER], at + first * pitch, into[FIELD], START + first * LANES)
+    else:
+        for slot in range(BATCH):
+            into[FIELD][START + slot] = real(0.0)
+        for first in range(0, STEPS, WIDTH):
+            if first < rows:
+                load_lanes(pointers[POINTER], at + first * pitch, into[FIELD], START + first * LANES)
 
 
 def store_own(pointers, at, rows, pitch, own):
     """Write the thread's rows of one array."""
-    for first in range(0, STEPS, WIDTH):
-        if first < rows:
+    if rows == STEPS:
+        for first in range(0, STEPS, WIDTH):
             store_lanes(pointers[POINTER], at + first * pitch, own[FIELD], first * LANES)
+    else:
+        for first in range(0, STEPS, WIDTH):
+            if first < rows:
+                store_lanes(pointers[POINTER], at + first * pitch, own[FIELD], first * LANES)
 
 
 def take(source, target):
@@ -146,7 +156,7 @@ def whole(local, pointers, integers, par, sums):
         pitch = inner
     # hop: how far apart a thread and its neighbours along the axis are, in threads.
     here = thread, threads, group, groups, hop
-    first = cuda.blockIdx.y * chunk
+    first = (cuda.blockIdx.z * cuda.gridDim.y + cuda.blockIdx.y) * chunk
     row = first + (group - lead) * STEPS
     rows = np.int32(0)
     if column < columns and row >= 0 and row < length:

@@ -32,6 +32,8 @@ def summing(name, phase, steps, columns, before, after):
 def sum_window(values, shared, here, behind, ahead, totals):
     """The sums of one window for all of the thread's rows: of ``behind`` groups and LEFT rows before, and so on."""
     thread, threads, group, groups, hop = here
+    behind, ahead = np.int32(behind), np.int32(ahead)
+    after = np.int32(groups - group - ahead)  # groups from the last whole one of the window on
     rows = cuda.local.array(BATCH, real)
     low = cuda.local.array(LANES, real)
     high = cuda.local.array(LANES, real)
@@ -49,15 +51,17 @@ def sum_window(values, shared, here, behind, ahead, totals):
         high[lane] = real(0.0)
         first[lane] = real(0.0)
         last[lane] = real(0.0)
-    away = max(1 - behind, -group)
-    end = min(ahead, groups - group)
+    other = np.int32(max(group - behind + 1, 0))
+    end = np.int32(min(group + ahead, groups))
+    place = np.int32(newest + (other - group) * hop)
     count = np.int32(0)
-    while away < end:
-        load_columns(shared, (newest + away * hop) * LANES, rows, 0)
+    while other < end:
+        load_columns(shared, place * LANES, rows, 0)
         for lane in range(LANES):
             low[lane] = low[lane] + rows[lane]
-        away += 1
-        count += 1
+        other = np.int32(other + 1)
+        place = np.int32(place + hop)
+        count = np.int32(count + 1)
         if count % CARRY == 0:
             for lane in range(LANES):
                 high[lane] = high[lane] + low[lane]
@@ -65,7 +69,7 @@ def sum_window(values, shared, here, behind, ahead, totals):
     # Groups that lie within the windows of some of the rows.
     if group >= behind:
         load_columns(shared, (newest - behind * hop) * LANES, first, 0)
-    if group + ahead < groups:
+    if after > 0:
         load_columns(shared, (newest + ahead * hop) * LANES, last, 0)
     for slot in range(BATCH):
         lane = slot % LANES
@@ -75,11 +79,11 @@ def sum_window(values, shared, here, behind, ahead, totals):
     # The prefix that a window ends in, RIGHT rows further on: in one group, or in the next.
     for slot in range(BATCH):
         rows[slot] = real(0.0)
-    if group + ahead < groups:
+    if after > 0:
         for step in range(STEPS - RIGHT):
             place = (step + RIGHT) * threads + thread + ahead * hop
             load_columns(shared, place * LANES, rows, step * LANES)
-    if group + ahead + 1 < groups:
+    if after > 1:
         for step in range(STEPS - RIGHT, STEPS):
             place = (step + RIGHT - STEPS) * threads + thread + (ahead + 1) * hop
             load_columns(shared, place * LANES, rows, step * LANES)
@@ -99,7 +103,7 @@ def sum_window(values, shared, here, behind, ahead, totals):
         for step in range(LEFT, STEPS):
             place = (step - LEFT) * threads + thread - behind * hop
             load_columns(shared, place * LANES, rows, step * LANES)
-    if group >= behind + 1:
+    if group > behind:
         for step in range(LEFT):
             place = (step - LEFT + STEPS) * threads + thread - (behind + 1) * hop
             load_columns(shared, place * LANES, rows, step * LANES)
