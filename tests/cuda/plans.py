@@ -17,12 +17,14 @@ LARGE = Device((9, 0), 1_000_000)
 def prefer_threads(monkeypatch):
     """Let no block be large enough to hold an axis for a wide window."""
     most = plan_module._most_groups
-    monkeypatch.setattr(plan_module, "_most_groups", lambda form: 0 if form.startswith("wide") else most(form))
+    monkeypatch.setattr(
+        plan_module, "_most_groups", lambda form, shown: 0 if form.startswith("wide") else most(form, shown)
+    )
 
 
 def small_blocks(monkeypatch):
     """Blocks of so few threads that axes are cut into tiles."""
-    monkeypatch.setattr(plan_module, "_most_groups", lambda form: 16)
+    monkeypatch.setattr(plan_module, "_most_groups", lambda form, shown: 16)
 
 
 class Guarded:

@@ -30,8 +30,8 @@ def test_limits_of_the_card(recipe, dtype, n, axis):
             for launch in plan.launches:
                 assert 1 <= launch.grid[0] < 2**31
                 assert 1 <= launch.grid[1] <= 65535
-                assert launch.grid[2] == 1
-                assert launch.block[0] <= 1024
+                assert 1 <= launch.grid[2] <= 65535
+                assert np.prod(launch.block) <= 512
                 assert 0 <= launch.shared_bytes <= 48 * 1024
                 assert {type(scalar) for scalar in launch.scalars[:4]} == {np.int64}
                 assert type(launch.scalars[-1]) is np.dtype(launch.variant.real).type
@@ -52,21 +52,41 @@ def test_limits_of_the_card(recipe, dtype, n, axis):
 
 
 def covered(launch, elements):
-    """Elements that the threads of a walking grid own."""
-    columns, length, _, chunk = (int(value) for value in launch.scalars[:4])
+    """Whether the threads of a grid own all elements, and no tile of the axis is empty."""
+    columns, length, _, tile = (int(value) for value in launch.scalars[:4])
     assert columns * length == elements
-    return launch.grid[0] * launch.block[0] * launch.variant.lanes >= columns and launch.grid[1] * chunk >= length
+    contiguous = launch.variant.contiguous
+    across = launch.block[1] if contiguous else launch.block[0] * launch.variant.columns
+    assert launch.grid[0] * across >= columns > (launch.grid[0] - 1) * across
+    return launch.grid[1] * launch.grid[2] * tile >= length > (launch.grid[1] * launch.grid[2] - 1) * tile
 
 
-def test_grids_cover_the_array_and_no_chunk_is_empty():
-    for shape in ((64, 256, 56, 56), (1, 64, 56, 56), (3, 1000, 7, 7), (1, 4096, 2, 2)):
-        for n in (5, 63):
-            plan = plan_of(LocalResponseNorm(n), "forward", shape, "float32", device=H200)
-            (launch,) = plan.launches
-            assert covered(launch, np.prod(shape))
-            assert (launch.grid[1] - 1) * int(launch.scalars[3]) < shape[1]
-            if n > plan_module.DIRECT and launch.grid[1] > 1:
-                assert int(launch.scalars[3]) % n == 0
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("n", [5, 63, 255])
+def test_grids_cover_the_array(n, axis):
+    for shape in ((64, 256, 56, 56), (1, 64, 56, 56), (3, 1000, 7, 7), (1, 40960, 2, 2), (2, 3, 5, 99_999)):
+        plan = plan_of(LocalResponseNorm(n, axis=axis), "forward", shape, "float32", device=H200)
+        (launch,) = plan.launches
+        assert covered(launch, np.prod(shape))
+
+
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+@pytest.mark.parametrize("n", [5, 16, 17, 63, 255])
+def test_tiles_leave_room_for_what_windows_reach(n, recipe):
+    """A block has threads for the groups before and after a tile that its windows, and those of its windows, need."""
+    for axis, shape in ((1, (1, 100_000, 3)), (2, (1, 3, 100_000))):
+        for launch in plan_of(LocalResponseNorm(n, axis=axis), recipe, shape, "float32", device=H200).launches:
+            *_, tile, lead, _, _ = (int(value) for value in launch.scalars[:7])
+            groups = launch.block[0] if launch.variant.contiguous else launch.block[1]
+            reach = (n - 1) // 2 * (2 if recipe == "backward" else 1)
+            assert launch.variant.form != "prefix"
+            assert lead * launch.variant.steps >= reach
+            assert (groups - lead) * launch.variant.steps - tile >= reach
+
+
+def test_windows_that_no_block_can_hold_go_to_threads():
+    plan = plan_of(LocalResponseNorm(100_001), "forward", (1, 200_000, 8), "float32", device=H200)
+    assert [launch.variant.form for launch in plan.launches] == ["prefix_scratch"]
 
 
 def test_kernels_do_not_depend_on_the_batch_or_the_card():

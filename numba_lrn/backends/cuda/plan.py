@@ -31,11 +31,13 @@ from numba_lrn.operator import LocalResponseNorm
 VECTOR_BYTES = 16
 DIRECT = 16  # windows up to this many elements are added term by term
 # A block that holds an axis: neighbouring columns of a thread at most, and its elements; rows of a group of wide
-# windows, on which the order of additions depends; threads of a block, wanted and at most.
+# windows; threads of a block, wanted and at most.
 LANES = {"float16": 4, "bfloat16": 4, "float32": 2, "float64": 1}
-BATCH = {"float16": 16, "bfloat16": 16, "float32": 16, "float64": 8}
+BATCH = {"float16": 32, "bfloat16": 32, "float32": 16, "float64": 8}
 GROUP = 8
-WANTED_THREADS = {"small": 256, "small_last": 128, "wide": 128, "wide_last": 128}
+LONG_GROUP = 16  # along a contiguous axis, for windows of this many rows and more
+LONG_GROUPS_FROM = 64
+WANTED_THREADS = {"small": 256, "small_last": 128, "wide": 128, "wide_last": 64}
 MOST_THREADS = 512
 LEAST_COLUMNS = 4  # threads side by side
 MOST_COLUMNS = 64
@@ -222,8 +224,7 @@ class _Planner:
         else:
             grid, block, chunk, lead = self._tiles(axis, variant)
             rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
-            fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in phases)
-            shared = fields * variant.steps * variant.columns * math.prod(block) * self.real.itemsize
+            shared = self._shown(variant) * math.prod(block)
         for name in (name for phase in variant.phases for name in variant.stored(phase)):
             if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
                 self.operands[name] = self._temporary(self.elements)
@@ -239,32 +240,50 @@ class _Planner:
 
     def _variant(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None) -> Variant:
         """Which form, with how many lanes and rows at a time."""
-        power = self.power if any(phase.powers for phase in phases) else ""
-        before, after, sides = axis.before, axis.after, (0, 0)
-        if beside is not None:
-            form = "box_contiguous" if beside.inner == 1 else "box_strided"
-            extent = beside.length if beside.inner == 1 else beside.inner
-            most = BOX_RING // (axis.n * _windows(phases))
-            lanes, adjacent = self._lanes(min(most, VECTOR_BYTES // self.dtype.itemsize), extent), True
-            steps = BOX_STEPS if lanes <= 4 else 1
-            sides = (beside.before, beside.after)
-        else:
-            form = self._form(axis, phases)
-            lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
-            if form == "prefix":
-                before = after = 0
-            elif form.startswith("wide"):
-                before, after = before % steps, after % steps
-        return Variant(form, phases, power, self.dtype.name, lanes, adjacent, steps, before, after, sides)
+        if beside is None:
+            return self._held(self._form(axis, phases), axis, phases)
+        extent = beside.length if beside.inner == 1 else beside.inner
+        lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
+        return Variant(
+            "box_contiguous" if beside.inner == 1 else "box_strided",
+            phases,
+            self._power_of(phases),
+            self.dtype.name,
+            lanes,
+            True,
+            BOX_STEPS if lanes <= 4 else 1,
+            axis.before,
+            axis.after,
+            (beside.before, beside.after),
+        )
+
+    def _held(self, form: str, axis: _Axis, phases: tuple[Phase, ...]) -> Variant:
+        """The variant of a form for one axis."""
+        lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
+        before, after = axis.before, axis.after
+        if form.startswith("wide"):
+            before, after = before % steps, after % steps
+        elif form == "prefix":
+            before = after = 0
+        return Variant(form, phases, self._power_of(phases), self.dtype.name, lanes, adjacent, steps, before, after)
+
+    def _power_of(self, phases: tuple[Phase, ...]) -> str:
+        return self.power if any(phase.powers for phase in phases) else ""
 
     def _form(self, axis: _Axis, phases: tuple[Phase, ...]) -> str:
         """Which form sums windows along one axis."""
         form = ("small" if axis.n <= DIRECT else "wide") + ("_last" if axis.inner == 1 else "")
-        if axis.n > DIRECT and -(-axis.length // GROUP) > _most_groups(form):
-            lead, lag = _halo(axis, phases, GROUP)
-            if lead + lag > _most_groups(form) // 2:
+        if axis.n > DIRECT:
+            variant = self._held(form, axis, phases)
+            most = _most_groups(form, self._shown(variant))
+            if -(-axis.length // variant.steps) > most and sum(_halo(axis, phases, variant.steps)) > most // 2:
                 return "prefix"
         return form
+
+    def _shown(self, variant: Variant) -> int:
+        """The bytes that a thread shows its neighbours."""
+        fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in variant.phases)
+        return int(fields * variant.steps * variant.columns * self.real.itemsize)
 
     def _lanes(self, most: int, extent: int) -> int:
         """A power of two of neighbours up to ``most`` by which an extent can be divided, 1 in memory that is askew."""
@@ -276,18 +295,24 @@ class _Planner:
     def _small_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         """(lanes, rows of a thread, whether lanes are neighbours)."""
         lanes = self._lanes(LANES[self.dtype.name], axis.inner)
-        steps = min(16, BATCH[self.dtype.name] // lanes)
+        elements = BATCH[self.dtype.name]
+        if self.dtype.itemsize == 2 and _windows(phases) > 1:
+            elements //= 2  # with 32, two windows take more than 200 registers
+        steps = min(16, elements // lanes)
         while steps > 4 and steps >= 2 * axis.length:
             steps //= 2
         return lanes, steps, True
 
     def _small_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length), GROUP, True
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        return lanes, 16 if self.dtype.itemsize == 2 else 8, True
 
     def _wide_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return self._lanes(2, axis.inner), GROUP, True
+        lanes = 1 if self.dtype.itemsize == 8 else 4 if len(phases) == _windows(phases) == 1 else 2
+        return self._lanes(lanes, axis.inner), _group(axis), True
 
-    _wide_last_rows = _small_last_rows
+    def _wide_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        return self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length), _group(axis), True
 
     def _prefix_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
@@ -298,14 +323,13 @@ class _Planner:
     def _tiles(self, axis: _Axis, variant: Variant) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
         """(grid, block, rows of a tile, groups before the tile's own) where blocks hold axes or tiles of them."""
         groups = -(-axis.length // variant.steps)
-        lead = lag = 0
-        if groups > _most_groups(variant.form):
-            lead, lag = _halo(axis, variant.phases, variant.steps)
-        tiles = -(-groups // (_most_groups(variant.form) - lead - lag))
+        most = _most_groups(variant.form, self._shown(variant))
+        lead, lag = _halo(axis, variant.phases, variant.steps) if groups > most else (0, 0)
+        tiles = -(-groups // (most - lead - lag))
         tile = -(-groups // tiles)
         high = lead + tile + lag
         columns = -(-axis.outer * axis.inner // variant.columns)
-        wanted = WANTED_THREADS[variant.form]
+        wanted = min(WANTED_THREADS[variant.form], SHARED_BYTES // self._shown(variant))
         if variant.contiguous:
             wide = max(1, min(wanted // high, columns))
         else:
@@ -356,9 +380,15 @@ def _holds_axis(form: str) -> bool:
     return FORMS[form][0] is whole
 
 
-def _most_groups(form: str) -> int:
-    """The groups of rows that a block has threads for."""
-    return MOST_THREADS if form.endswith("last") else MOST_THREADS // LEAST_COLUMNS
+def _most_groups(form: str, shown: int) -> int:
+    """The groups of rows that a block has threads and shared memory for; ``shown``: bytes of a thread."""
+    threads = min(MOST_THREADS, SHARED_BYTES // shown)
+    return threads if form.endswith("last") else threads // LEAST_COLUMNS
+
+
+def _group(axis: _Axis) -> int:
+    """Rows of a group of wide windows, on which the order of additions depends."""
+    return LONG_GROUP if axis.inner == 1 and axis.n >= LONG_GROUPS_FROM else GROUP
 
 
 def _halo(axis: _Axis, phases: tuple[Phase, ...], steps: int) -> tuple[int, int]:

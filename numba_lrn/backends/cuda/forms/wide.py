@@ -4,17 +4,18 @@ A window is the suffix of one group, the sums of the groups between, and the pre
 whole groups and LEFT rows before its row, and ``ahead`` groups and RIGHT rows after; kernels are compiled for LEFT and
 RIGHT, fewer than STEPS, and serve any number of groups. A window has more than 2·STEPS − 1 rows, so that the groups in
 which it ends are never one, nor the two that only some of a thread's windows hold. ``here`` is as in small.py.
-A sum takes as many roundings as a group has rows and the window has groups, of which CARRY at a time are added up.
+A sum takes as many roundings as a group has rows, and a few for groups of groups.
 """
 
 from numba_lrn.backends.cuda.forms.stages import adding
 
-CARRY = 16
+FOUR = 4  # groups that are added up in pairs
+CARRY = 16  # such fours after which a sum of their own begins
 
 
 def constants(variant):
-    """How many groups are added up one by one."""
-    return {"CARRY": CARRY}
+    """How groups are added up."""
+    return {"FOUR": FOUR, "CARRY": CARRY}
 
 
 def edges(variant):
@@ -51,18 +52,27 @@ def sum_window(values, shared, here, behind, ahead, totals):
         high[lane] = real(0.0)
         first[lane] = real(0.0)
         last[lane] = real(0.0)
-    other = np.int32(max(group - behind + 1, 0))
-    end = np.int32(min(group + ahead, groups))
-    place = np.int32(newest + (other - group) * hop)
-    count = np.int32(0)
-    while other < end:
-        load_columns(shared, place * LANES, rows, 0)
+    # The groups between, FOUR at a time from the window's first on, be it on the axis or not: so no tile changes a bit.
+    start = np.int32(group - behind + 1)
+    end = np.int32(min(behind + ahead - 1, groups - start))
+    count = np.int32(max(-start, 0) // FOUR * FOUR)
+    place = np.int32(newest + (start + count - group) * hop)
+    while count < end:
+        if count >= -start and np.int32(count + FOUR) <= end:
+            for index in range(FOUR):
+                load_columns(shared, (place + index * hop) * LANES, rows, index * LANES)
+        else:
+            for slot in range(FOUR * LANES):
+                rows[slot] = real(0.0)
+            for index in range(FOUR):
+                if np.int32(count + index) >= -start and np.int32(count + index) < end:
+                    load_columns(shared, (place + index * hop) * LANES, rows, index * LANES)
         for lane in range(LANES):
-            low[lane] = low[lane] + rows[lane]
-        other = np.int32(other + 1)
-        place = np.int32(place + hop)
-        count = np.int32(count + 1)
-        if count % CARRY == 0:
+            pair = rows[lane] + rows[LANES + lane]
+            low[lane] = low[lane] + (pair + (rows[2 * LANES + lane] + rows[3 * LANES + lane]))
+        count = np.int32(count + FOUR)
+        place = np.int32(place + FOUR * hop)
+        if count % (FOUR * CARRY) == 0:
             for lane in range(LANES):
                 high[lane] = high[lane] + low[lane]
                 low[lane] = real(0.0)
