@@ -30,17 +30,17 @@ from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16
 DIRECT = 16  # windows up to this many elements are added term by term
-# A block that holds an axis: neighbouring columns of a thread at most, and its elements; rows of a group of wide
-# windows; threads of a block, wanted and at most.
-LANES = {"float16": 4, "bfloat16": 4, "float32": 2, "float64": 1}
-BATCH = {"float16": 32, "bfloat16": 32, "float32": 16, "float64": 8}
-GROUP = 8
+# Blocks that hold axes (forms/whole.py). docs/cuda.md has what was measured.
+SMALL_ELEMENTS = {"float16": 32, "bfloat16": 32, "float32": 32, "float64": 8}  # of a thread with one phase and window
+GROUP = 8  # rows of a thread, and of the groups of wide windows
 LONG_GROUP = 16  # along a contiguous axis, for windows of this many rows and more
-LONG_GROUPS_FROM = 64
-WANTED_THREADS = {"small": 256, "small_last": 128, "wide": 128, "wide_last": 64}
-MOST_THREADS = 512
+LONG_GROUPS_FROM = 32
+MOST_THREADS = 512  # of a block
+LEAST_THREADS = 64
+LEAST_STEPS = 4
 LEAST_COLUMNS = 4  # threads side by side
-MOST_COLUMNS = 64
+ROW_BYTES = 128  # that threads side by side have of a row, in the type that computes, and no more
+SECTOR_BYTES = 32
 # Boxes of two axes up to this many rows and elements of a row are summed in one kernel; the sums of its last rows that
 # a thread may keep in registers.
 BOX_ROWS, BOX_ROW = 11, 9
@@ -294,25 +294,31 @@ class _Planner:
 
     def _small_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         """(lanes, rows of a thread, whether lanes are neighbours)."""
-        lanes = self._lanes(LANES[self.dtype.name], axis.inner)
-        elements = BATCH[self.dtype.name]
-        if self.dtype.itemsize == 2 and _windows(phases) > 1:
-            elements //= 2  # with 32, two windows take more than 200 registers
-        steps = min(16, elements // lanes)
-        while steps > 4 and steps >= 2 * axis.length:
-            steps //= 2
-        return lanes, steps, True
+        simple = len(phases) == _windows(phases) == 1
+        elements = SMALL_ELEMENTS[self.dtype.name] // (1 if simple or self.dtype.itemsize == 8 else 2)
+        if self.dtype.itemsize == 2 and len(phases) > 1 == _windows(phases):
+            elements = SMALL_ELEMENTS[self.dtype.name]
+        lanes = self._lanes(max(elements // GROUP, 1), axis.inner)
+        steps = GROUP
+        if lanes == 1 and not (simple and self.dtype.itemsize == 4):
+            steps = min(elements, LONG_GROUP)
+        return lanes, _steps(steps, axis), True
 
     def _small_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
-        return lanes, 16 if self.dtype.itemsize == 2 else 8, True
+        return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = 1 if self.dtype.itemsize == 8 else 4 if len(phases) == _windows(phases) == 1 else 2
-        return self._lanes(lanes, axis.inner), _group(axis), True
+        lanes = 4 if len(phases) == _windows(phases) == 1 else 2
+        # A thread with fewer columns leaves shared memory for more threads, and they hold longer axes.
+        shown = GROUP * self.real.itemsize
+        while lanes > 1 and -(-axis.length // GROUP) > _most_groups("wide", lanes * shown):
+            lanes //= 2
+        return self._lanes(1 if self.dtype.itemsize == 8 else lanes, axis.inner), GROUP, True
 
     def _wide_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length), _group(axis), True
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM else GROUP, True
 
     def _prefix_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
@@ -329,12 +335,13 @@ class _Planner:
         tile = -(-groups // tiles)
         high = lead + tile + lag
         columns = -(-axis.outer * axis.inner // variant.columns)
-        wanted = min(WANTED_THREADS[variant.form], SHARED_BYTES // self._shown(variant))
+        wanted, across = self._threads(axis, variant)
+        wanted = min(wanted, SHARED_BYTES // self._shown(variant))
         if variant.contiguous:
             wide = max(1, min(wanted // high, columns))
         else:
             wide = LEAST_COLUMNS
-            while wide < min(MOST_COLUMNS, columns) and 2 * wide * high <= wanted:
+            while wide < columns and 2 * wide * high <= (wanted if wide < across else LEAST_THREADS):
                 wide *= 2
             # A small batch in more blocks, so that no multiprocessor is idle, as long as they read 32 bytes in a row.
             while wide > 8 and -(-columns // wide) * tiles < 2 * self.device.multiprocessors:
@@ -342,6 +349,22 @@ class _Planner:
         block = (high, wide, 1) if variant.contiguous else (wide, high, 1)
         deep = -(-tiles // MAX_GRID)
         return (-(-columns // wide), -(-tiles // deep), deep), block, tile * variant.steps, lead
+
+    def _threads(self, axis: _Axis, variant: Variant) -> tuple[int, int]:
+        """(threads of a block, threads side by side at most) that are worth having."""
+        if variant.form == "wide_last":
+            return (32 if variant.steps == LONG_GROUP else 64), 1
+        if variant.form == "small_last":
+            return (128 if self.dtype.itemsize == 2 else 192), 1
+        across = ROW_BYTES // (variant.columns * self.real.itemsize)
+        if variant.form == "wide":
+            return (128 if variant.lanes > 1 else 256), across
+        if axis.inner * self.dtype.itemsize % SECTOR_BYTES == 0 or variant.lanes > 1:
+            return 256, across
+        # Rows begin askew, and what a warp writes of one ends askew: the fewer ends the better.
+        if variant.steps == GROUP:
+            return 512, 32
+        return (512 if not variant.twice else 384 if self.dtype.itemsize == 4 else 256), 64
 
     def _prefix(
         self, axis: _Axis, variant: Variant
@@ -386,9 +409,11 @@ def _most_groups(form: str, shown: int) -> int:
     return threads if form.endswith("last") else threads // LEAST_COLUMNS
 
 
-def _group(axis: _Axis) -> int:
-    """Rows of a group of wide windows, on which the order of additions depends."""
-    return LONG_GROUP if axis.inner == 1 and axis.n >= LONG_GROUPS_FROM else GROUP
+def _steps(most: int, axis: _Axis) -> int:
+    """Rows of a thread: fewer along short axes."""
+    while most > LEAST_STEPS and most >= 2 * axis.length:
+        most //= 2
+    return most
 
 
 def _halo(axis: _Axis, phases: tuple[Phase, ...], steps: int) -> tuple[int, int]:
