@@ -31,7 +31,6 @@ from numba_lrn.operator import LocalResponseNorm
 VECTOR_BYTES = 16
 DIRECT = 16  # windows up to this many elements are added term by term
 # Blocks that hold axes (forms/whole.py). docs/cuda.md has what was measured.
-SMALL_ELEMENTS = {"float16": 32, "bfloat16": 32, "float32": 32, "float64": 8}  # of a thread with one phase and window
 GROUP = 8  # rows of a thread, and of the groups of wide windows
 LONG_GROUP = 16  # along a contiguous axis, for windows of this many rows and more
 LONG_GROUPS_FROM = 32
@@ -54,6 +53,7 @@ SMALL_BLOCK = 32
 THREADS = 1024  # a multiprocessor: below it, the axis is cut into chunks
 SHARED_BYTES = 48 * 1024
 MAX_GRID = 65535  # of the second and third extents
+LONG_POWERS = ("power_general", "power_wide")  # which take more instructions than the rest
 # Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
 # bfloat16 it is everywhere.
 ROUGH_RANGE = 2.0**20
@@ -294,14 +294,15 @@ class _Planner:
 
     def _small_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         """(lanes, rows of a thread, whether lanes are neighbours)."""
-        simple = len(phases) == _windows(phases) == 1
-        elements = SMALL_ELEMENTS[self.dtype.name] // (1 if simple or self.dtype.itemsize == 8 else 2)
-        if self.dtype.itemsize == 2 and len(phases) > 1 == _windows(phases):
-            elements = SMALL_ELEMENTS[self.dtype.name]
-        lanes = self._lanes(max(elements // GROUP, 1), axis.inner)
-        steps = GROUP
-        if lanes == 1 and not (simple and self.dtype.itemsize == 4):
-            steps = min(elements, LONG_GROUP)
+        most = {2: 4, 4: 2, 8: 1}[self.dtype.itemsize]
+        simple = len(phases) == _windows(phases) == 1 and not phases[0].reduces
+        if self.dtype.itemsize == 2 and _windows(phases) > 1:
+            most = 2  # with 4, two windows take more than 200 registers
+        elif self.dtype.itemsize == 4 and simple and self.power.startswith(LONG_POWERS):
+            most = 4  # β = 0.6 at 92 % of the roof instead of 86
+        lanes, steps = self._lanes(most, axis.inner), GROUP
+        if lanes == 1 and self.dtype.itemsize < 8 and not (simple and self.dtype.itemsize == 4):
+            steps = LONG_GROUP
         return lanes, _steps(steps, axis), True
 
     def _small_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
@@ -355,7 +356,7 @@ class _Planner:
         if variant.form == "wide_last":
             return (32 if variant.steps == LONG_GROUP else 64), 1
         if variant.form == "small_last":
-            return (128 if self.dtype.itemsize == 2 else 192), 1
+            return (192 if self.dtype.itemsize == 4 else 128), 1
         across = ROW_BYTES // (variant.columns * self.real.itemsize)
         if variant.form == "wide":
             return (128 if variant.lanes > 1 else 256), across
