@@ -70,8 +70,7 @@ def check(variant, capability):
     # What the report says of the machine code: .local in PTX does not show spills.
     assert linked.spilled_bytes == 0
     assert linked.stack_bytes == 0
-    # With 168, three blocks of 128 threads a multiprocessor; the five rings of double backward leave room for two: they
-    # take 156 on sm_90, 170 on sm_100, 192 in float64.
+    # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward leave room for two.
     assert linked.registers <= (192 if variant.twice and variant.windows > 1 else 168)
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
@@ -139,16 +138,20 @@ def test_the_last_of_the_sums(real, capability):
     assert not re.search(r"\bcall\b", text)
 
 
-# Instructions an element of the steady loop, of the whole kernel for the contiguous axis: a lost unrolling shows here
-# and nowhere else. Measured, plus a tenth; docs/cuda.md has the measured ones.
+# Instructions an element of the whole kernel: a lost unrolling shows here and nowhere else. Measured, plus a tenth;
+# docs/cuda.md has the measured ones.
 LIMITS = {
-    ("NCHW, n = 5", "forward", "float32"): 29,
-    ("NCHW, n = 5", "backward", "float32"): 51,
-    ("NCHW, n = 5", "forward", "float16"): 20,
-    ("NCHW, n = 5", "backward", "float16"): 51,
-    ("NCHW, n = 5", "jvp", "float32"): 46,
-    ("NCHW, n = 5", "backward_all", "float32"): 95,
-    ("NCHW, n = 5", "double_backward", "float32"): 112,
+    ("NCHW, n = 5", "forward", "float32"): 57,
+    ("NCHW, n = 5", "backward", "float32"): 78,
+    ("NCHW, n = 5", "forward", "float16"): 33,
+    ("NCHW, n = 5", "backward", "float16"): 59,
+    ("NCHW, n = 5", "jvp", "float32"): 78,
+    ("NCHW, n = 5", "backward_all", "float32"): 141,
+    ("NCHW, n = 5", "double_backward", "float32"): 153,
+    ("NHWC, n = 5", "forward", "float32"): 37,
+    ("NHWC, n = 5", "backward", "float32"): 54,
+    ("NCHW, n = 63", "forward", "float32"): 49,
+    ("NCHW, n = 63", "backward", "float32"): 107,
 }
 
 

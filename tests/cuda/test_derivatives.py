@@ -197,7 +197,9 @@ def test_sums_count_each_element_once(name):
 
 @simulated
 @pytest.mark.parametrize(
-    ("shape", "form", "lanes", "aligned"), [((1, 6, 301), "small", 1, True), ((400, 12), "small_last", 1, False)], ids=str
+    ("shape", "form", "lanes", "aligned"),
+    [((1, 6, 301), "small", 1, True), ((400, 12), "small_last", 1, False)],
+    ids=str,
 )
 def test_several_blocks(shape, form, lanes, aligned):
     """Columns beyond the last, where d = k = 0, and elements that two blocks compute: none of them counts."""

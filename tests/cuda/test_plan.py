@@ -7,7 +7,6 @@ import pytest
 
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import plan as plan_module
 from numba_lrn.backends.cuda.phases import CALLERS
 from numba_lrn.backends.cuda.plan import Device, power_function
 from tests.cuda.plans import plan_of

@@ -85,7 +85,50 @@ def test_the_simulator_is_what_numba_took_it_for():
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=300)
 
 
-@pytest.mark.compiled
+REPORTS = {
+    "13.0": (
+        "info    : 8 bytes gmem\ninfo    : Function properties for 'k':\n"
+        "info    : used 60 registers, used 0 barriers, 0 stack, 16 bytes smem, 656 bytes cmem[0], 0 bytes lmem\n",
+        (60, 0, 0, 16),
+    ),
+    "13.5": (
+        "ptxas info    : Function properties for k\n    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n"
+        "ptxas info    : Used 255 registers, used 1 barriers, 8 bytes cumulative stack size, 656 bytes cmem[0]\n",
+        (255, 16, 8, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("version", REPORTS)
+def test_reports_of_several_versions(version):
+    log, figures = REPORTS[version]
+    assert toolkit._figures(log) == figures
+
+
 def test_a_report_without_figures_is_refused():
     with pytest.raises(RuntimeError, match="the assembler's report has no"):
-        toolkit._number(r"Used (\d+) registers", "nothing")
+        toolkit._figures("nothing")
+
+
+@pytest.mark.compiled
+def test_a_numpy_that_does_not_fit(monkeypatch):
+    """numba-cuda 0.30 and NumPy 2.5: the compiler ends in the middle of an import of its own."""
+
+    def compile_ptx(*arguments, **options):
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr(toolkit.cuda, "compile_ptx", compile_ptx)
+    with pytest.raises(
+        ImportError, match=r"numba-cuda \S+ does not work with NumPy \S+ \(module 'numpy' has no.*older"
+    ):
+        toolkit.compile_ptx(lambda: None, (), (9, 0))
+
+
+@pytest.mark.compiled
+def test_other_errors_of_the_compiler_stay_what_they_are(monkeypatch):
+    def compile_ptx(*arguments, **options):
+        raise AttributeError("another attribute")
+
+    monkeypatch.setattr(toolkit.cuda, "compile_ptx", compile_ptx)
+    with pytest.raises(AttributeError, match="another attribute"):
+        toolkit.compile_ptx(lambda: None, (), (9, 0))

@@ -79,6 +79,11 @@ class Variant(NamedTuple):
         return 1 if self.contiguous else self.lanes
 
     @property
+    def elements(self) -> int:
+        """The elements that a thread computes at a time."""
+        return self.steps * self.columns
+
+    @property
     def twice(self) -> bool:
         """Whether it runs two phases."""
         return len(self.phases) > 1

@@ -251,7 +251,7 @@ class _Planner:
             self.dtype.name,
             lanes,
             True,
-            BOX_STEPS if lanes <= 4 else 1,
+            1 if lanes > 4 else BOX_STEPS // _windows(phases),
             axis.before,
             axis.after,
             (beside.before, beside.after),
@@ -295,9 +295,9 @@ class _Planner:
     def _small_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         """(lanes, rows of a thread, whether lanes are neighbours)."""
         most = {2: 4, 4: 2, 8: 1}[self.dtype.itemsize]
-        simple = len(phases) == _windows(phases) == 1 and not phases[0].reduces
-        if self.dtype.itemsize == 2 and _windows(phases) > 1:
-            most = 2  # with 4, two windows take more than 200 registers
+        simple = _is_simple(phases)
+        if self.dtype.itemsize == 2 and (_windows(phases) > 1 or phases[0].reduces):
+            most = 2  # with 4, two windows take more than 200 registers, and loops that make shares are not unrolled
         elif self.dtype.itemsize == 4 and simple and self.power.startswith(LONG_POWERS):
             most = 4  # β = 0.6 at 92 % of the roof instead of 86
         lanes, steps = self._lanes(most, axis.inner), GROUP
@@ -310,7 +310,7 @@ class _Planner:
         return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = 4 if len(phases) == _windows(phases) == 1 else 2
+        lanes = 4 if _is_simple(phases) else 2
         # A thread with fewer columns leaves shared memory for more threads, and they hold longer axes.
         shown = GROUP * self.real.itemsize
         while lanes > 1 and -(-axis.length // GROUP) > _most_groups("wide", lanes * shown):
@@ -408,6 +408,11 @@ def _most_groups(form: str, shown: int) -> int:
     """The groups of rows that a block has threads and shared memory for; ``shown``: bytes of a thread."""
     threads = min(MOST_THREADS, SHARED_BYTES // shown)
     return threads if form.endswith("last") else threads // LEAST_COLUMNS
+
+
+def _is_simple(phases: tuple[Phase, ...]) -> bool:
+    """Whether a thread has registers for many elements: one window, and nothing that is summed over all elements."""
+    return len(phases) == _windows(phases) == 1 and not phases[0].reduces
 
 
 def _steps(most: int, axis: _Axis) -> int:

@@ -1,8 +1,9 @@
 """What the compiler makes of the kernels: ``python -m numba_lrn.backends.cuda.report [compute capability]``.
 
 Prints a table, in Markdown, of registers, spills and instructions of a set of kernels, without a card or a driver.
-The instructions are those of the longest loop, or of the whole kernel of the form that has none, divided by the
-elements that a thread computes meanwhile; they need the disassembler (pip install nvidia-cuda-nvdisasm).
+The instructions are those of the longest loop of a form that walks down the axis, of the whole kernel of one that holds
+it, rare branches included, divided by the elements that a thread computes meanwhile; they need the disassembler (pip
+install nvidia-cuda-nvdisasm).
 """
 
 import importlib.util
@@ -23,6 +24,7 @@ from numba_lrn.backends.cuda.plan import Device, make_plan
 from numba_lrn.operator import LocalResponseNorm
 
 RECIPES = ("forward", "backward")
+HOLD_AXES = ("small", "small_last", "wide", "wide_last")
 DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
 
 
@@ -60,6 +62,7 @@ OTHERS = (
     Problem("NHWC, 63 channels, n = 5", (32, 63, 56, 56), NHWC, 1, 5),
     Problem("NHWC, n = 63", (32, 256, 56, 56), NHWC, 1, 63),
     Problem("NCHW, n = 4095", (8, 4096, 8, 8), NCHW, 1, 4095),
+    Problem("NHWC, n = 17", (32, 256, 56, 56), NHWC, 1, 17),
     Problem("box 5×5 of NHWC", PLANES, NHWC, (2, 3), 5),
     Problem("NCHW, n = 5, β = 0.5", PLANES, NCHW, 1, 5, 0.5),
     Problem("NCHW, n = 5, β = 1", PLANES, NCHW, 1, 5, 1.0),
@@ -98,9 +101,9 @@ def disassemble(code: bytes) -> str | None:
 
 
 def instructions(variant: Variant, listing: str) -> float:
-    """Instructions an element: of the loop over the rows, or of the whole kernel of the form that has none."""
+    """Instructions an element: of the loop over the rows, or of the whole kernel where blocks hold the axis."""
     total, loop = count_instructions(listing)
-    return (total if variant.form == "last" else loop) / (variant.lanes * variant.steps)
+    return (total if variant.form in HOLD_AXES else loop) / variant.elements
 
 
 def count_instructions(listing: str) -> tuple[int, int]:
@@ -134,21 +137,20 @@ def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> 
                         seen.add(variant)
                         row = measure(variant, compute_capability)
                         count = "" if row.instructions is None else f"{row.instructions:.1f}"
-                        way = "neighbours" if variant.adjacent else "apart"
                         ends = ", ".join(end.replace("_", " ") for phase in variant.phases for _, end in phase.stages)
                         yield (
                             f"{problem.name}, {recipe.replace('_', ' ')}",
                             name,
                             variant.form.replace("_", " ") + (" twice" if variant.twice else ""),
                             ends,
-                            f"{variant.lanes} {way}" if variant.lanes > 1 else "1",
+                            f"{variant.columns} × {variant.steps}",
                             str(row.registers),
                             str(row.spilled_bytes),
                             count,
                         )
 
 
-HEADER = ("call", "dtype", "form", "ends of its stages", "lanes", "registers", "spilled bytes", "instructions")
+HEADER = ("call", "dtype", "form", "ends of its stages", "columns × rows", "registers", "spilled bytes", "instructions")
 
 
 def main(arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ Compiling and linking need no driver and no card. The kernels' modules take ``cu
 from here, so that another package with the same language can take numba-cuda's place in this file.
 """
 
+import importlib.metadata
 import importlib.util
 import re
 import threading
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 INSTALL = "install one of the extras: pip install 'numba-lrn[cuda13]' (or 'numba-lrn[cuda12]' for a CUDA 12 driver)"
 OLDEST = (7, 5)
@@ -143,9 +146,25 @@ def _without_driver(compute_capability: tuple[int, int]) -> Iterator[None]:
 
 
 def compile_ptx(kernel: Callable, signature: tuple, compute_capability: tuple[int, int]) -> str:
-    """The PTX of a kernel: a plain function, compiled for arguments of these types."""
+    """The PTX of a kernel: a plain function, compiled for arguments of these types.
+
+    Raises
+    ------
+    ImportError
+        numba-cuda asks NumPy for what it does not have: their versions do not fit.
+    """
     with _lock, _without_driver(compute_capability):
-        ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability)
+        try:
+            ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability)
+        except AttributeError as error:
+            if "module 'numpy' has no attribute" not in str(error):
+                raise
+            version = importlib.metadata.version("numba-cuda")
+            msg = (
+                f"numba-cuda {version} does not work with NumPy {np.__version__} ({error}); install an older NumPy "
+                "or a newer numba-cuda"
+            )
+            raise ImportError(msg) from error
     return ptx.rstrip("\0")
 
 
@@ -167,11 +186,14 @@ def assemble(ptx: str, compute_capability: tuple[int, int]) -> tuple[bytes, str]
 
 
 def link(ptx: str, compute_capability: tuple[int, int]) -> Linked:
-    """``assemble``, with the assembler's report, whose words differ from one version to another."""
+    """``assemble``, with what the assembler tells."""
     code, log = _link(ptx, compute_capability, verbose=True, ptxas_options=["-v"])
-    return Linked(
-        code,
-        _name_in(ptx),
+    return Linked(code, _name_in(ptx), *_figures(log))
+
+
+def _figures(log: str) -> tuple[int, int, int, int]:
+    """(registers, spilled bytes, bytes of the stack, shared bytes) of a report, in the words of nvJitLink 13.0 or 13.5."""
+    return (
         _number(r"used (\d+) registers", log),
         _number(r"(\d+) bytes spill stores", log, 0) + _number(r"(\d+) bytes spill loads", log, 0),
         _number(r"(\d+) (?:bytes )?stack", log),
