@@ -144,9 +144,8 @@ def table(data: dict[str, Any]) -> str:
         key = tuple(row["shape"]), row["n"], row["dtype"], row["beta"], row["within"]
         lines.setdefault(key, {})[row["layout"], row["direction"]] = row["percent_of_copy"]
     columns = [(layout, direction) for direction in ("forward", "backward") for layout in ("nchw", "nhwc")]
-    text = [
-        "| shape (N, C, H, W) | window | dtype | β | " + " | ".join(f"{d}, {la.upper()}" for la, d in columns) + " |"
-    ]
+    heads = " | ".join(f"{direction}, {layout.upper()}" for layout, direction in columns)
+    text = [f"| shape (N, C, H, W) | window | dtype | β | {heads} |"]
     text.append("|---" * 8 + "|")
     for (shape, n, dtype, beta, within), found in sorted(lines.items(), key=lambda item: (item[0][4], item[0][1:3])):
         cells = [f"{found[column]:.0f} %" if column in found else "" for column in columns]

@@ -247,8 +247,8 @@ def _words(array: Any) -> Any:
     return flat[: flat.size // 4 * 4].view(np.int32)
 
 
-# The bytes of backward and double backward with 16 at a time: CuPy's own addition takes 4 and twice the time of a copy's
-# rate. Integers, as any bits may be added so at full speed.
+# The bytes of backward and double backward, 16 at a time: CuPy's own addition takes 4, on an H200 1.6 times as long.
+# Integers, as any bits may be added so at full speed.
 _ROOFS = """
 __device__ uint4 sum(uint4 a, uint4 b) { return make_uint4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
 

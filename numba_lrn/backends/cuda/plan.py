@@ -215,6 +215,7 @@ class _Planner:
     def _launch(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None = None) -> None:
         """One kernel: its variant, its grid, and where what it writes goes."""
         variant = self._variant(axis, phases, beside)
+        rest: tuple[int, ...]
         if beside is not None:
             grid, block, chunk = self._grid(axis, variant, 2 * axis.n)
             rest, shared = (beside.length, beside.inner), 0

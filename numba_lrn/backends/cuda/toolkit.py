@@ -192,7 +192,7 @@ def link(ptx: str, compute_capability: tuple[int, int]) -> Linked:
 
 
 def _figures(log: str) -> tuple[int, int, int, int]:
-    """(registers, spilled bytes, bytes of the stack, shared bytes) of a report, in the words of nvJitLink 13.0 or 13.5."""
+    """(registers, bytes: spilled, of the stack, shared) of a report, in the words of nvJitLink 13.0 or 13.5."""
     return (
         _number(r"used (\d+) registers", log),
         _number(r"(\d+) bytes spill stores", log, 0) + _number(r"(\d+) bytes spill loads", log, 0),

@@ -5,7 +5,7 @@
 
 
 def adding(phase, size, function, **constants):
-    """A function for each window of a phase, whose sums are ``size``; ``constants``: sizes of a window's part of others."""
+    """A function for each window of a phase, which has ``size`` sums; ``constants``: sizes of its parts of others."""
     sizes = {"TOTAL": size, **constants}
     terms = [term for term, _ in phase.stages if term]
     return [
