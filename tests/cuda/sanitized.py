@@ -1,0 +1,46 @@
+"""Every form and recipe on small arrays of a card, for compute-sanitizer: ``python -m tests.cuda.sanitized``.
+
+A first run without the sanitizer fills the cache of compiled kernels, so that what is watched are the kernels.
+"""
+
+import cupy
+import numpy as np
+
+from numba_lrn import LocalResponseNorm, reference
+
+# name: shape, axis, n, whether the derivatives run too.
+CASES = {
+    "small": ((3, 19, 4, 6), 1, 4, True),
+    "small, odd planes": ((3, 21, 5, 5), 1, 5, True),
+    "small last": ((4, 6, 40), 2, 5, True),
+    "wide": ((2, 70, 6, 6), 1, 33, True),
+    "wide last": ((3, 5, 100), 2, 47, True),
+    "wide last, short groups": ((3, 5, 100), 2, 21, False),
+    "tiles": ((1, 9001, 4), 1, 63, False),
+    "prefix": ((1, 6000, 4), 1, 2001, False),
+    "box": ((3, 4, 12, 16), (2, 3), 3, True),
+    "large box": ((2, 2, 30, 32), (2, 3), 19, False),
+}
+
+
+def main() -> None:
+    """Run all; fail where a result is wrong."""
+    rng = np.random.default_rng(0)
+    for name, (shape, axis, n, derivatives) in CASES.items():
+        op = LocalResponseNorm(n, alpha=1.0, axis=axis)
+        arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]
+        x, g, v = map(cupy.asarray, arrays)
+        y, dx = cupy.asnumpy(op(x)), cupy.asnumpy(op.backward(g, x))
+        np.testing.assert_allclose(y, reference.forward(op, arrays[0]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(dx, reference.backward(op, arrays[1], arrays[0]), rtol=1e-4, atol=1e-5)
+        if derivatives:
+            op.jvp(x, v)
+            op.backward_parameters(g, x)
+            op.backward_all(g, x)
+            op.double_backward(g, x, v)
+        cupy.cuda.Device().synchronize()
+        print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
