@@ -74,6 +74,11 @@ class Variant(NamedTuple):
         return self.form.endswith("last")
 
     @property
+    def holds_axis(self) -> bool:
+        """Whether a block holds whole axes, or tiles of them."""
+        return FORMS[self.form][0] is whole
+
+    @property
     def columns(self) -> int:
         """The columns of a thread."""
         return 1 if self.contiguous else self.lanes
@@ -110,11 +115,6 @@ class Variant(NamedTuple):
         """The arrays of which its ends read or write an element."""
         names = [name for phase in self.phases for name in (*phase.read, *phase.written)]
         return tuple(dict.fromkeys(names))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All arrays that it sums, reads or writes."""
-        return tuple(dict.fromkeys((*self.loaded, *self.own)))
 
     def stored(self, phase: Phase) -> tuple[str, ...]:
         """What it writes to memory of what a phase leaves: not what its own second phase takes."""
@@ -206,7 +206,7 @@ def _logarithm(variant: Variant) -> str:
 def function(variant: Variant, packs: bool = True) -> Callable:
     """The kernel as a plain function, to be compiled for ``signature(variant)``."""
     namespace = _mathematics(variant, packs)
-    lanes, n = variant.lanes, variant.before + variant.after + 1
+    lanes = variant.lanes
     module, body, integers = FORMS[variant.form]
     namespace.update(
         cuda=cuda,
@@ -220,8 +220,6 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         STEPS=variant.steps,
         BEFORE=variant.before,
         AFTER=variant.after,
-        N=n,
-        RING=n * lanes,
         BATCH=variant.steps * lanes,
         WINDOWS=variant.windows,
         TOTALS=lanes * variant.windows,

@@ -23,7 +23,6 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
-from numba_lrn.backends.cuda.forms import whole
 from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.operator import LocalResponseNorm
@@ -186,7 +185,7 @@ class _Planner:
         last = self.launches[-1]
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
         # A block that holds whole axes has read all that it needs before it writes.
-        ahead = _holds_axis(last.variant.form) and last.grid[1:] == (1, 1)
+        ahead = last.variant.holds_axis and last.grid[1:] == (1, 1)
         in_place = not summed & set(CALLERS) or (ahead and len(self.launches) == 1)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
@@ -398,11 +397,6 @@ class _Planner:
         if variant.form == "prefix":
             chunk = -(-chunk // unit) * unit
         return (-(-threads // width), -(-axis.length // chunk), 1), (width, 1, 1), chunk
-
-
-def _holds_axis(form: str) -> bool:
-    """Whether a block holds whole axes, or tiles of them."""
-    return FORMS[form][0] is whole
 
 
 def _most_groups(form: str, shown: int) -> int:

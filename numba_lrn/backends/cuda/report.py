@@ -24,7 +24,6 @@ from numba_lrn.backends.cuda.plan import Device, make_plan
 from numba_lrn.operator import LocalResponseNorm
 
 RECIPES = ("forward", "backward")
-HOLD_AXES = ("small", "small_last", "wide", "wide_last")
 DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
 
 
@@ -103,7 +102,7 @@ def disassemble(code: bytes) -> str | None:
 def instructions(variant: Variant, listing: str) -> float:
     """Instructions an element: of the loop over the rows, or of the whole kernel where blocks hold the axis."""
     total, loop = count_instructions(listing)
-    return (total if variant.form in HOLD_AXES else loop) / variant.elements
+    return (total if variant.holds_axis else loop) / variant.elements
 
 
 def count_instructions(listing: str) -> tuple[int, int]:

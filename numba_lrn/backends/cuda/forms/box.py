@@ -1,7 +1,7 @@
 """Small boxes over two axes: a thread walks down the first with the sums of its last n rows in registers.
 
 ``inner`` is a row: all that follows the first windowed axis, of which the second has ``width`` elements, ``unit``
-apart. The elements beside the thread's own are reloaded through L1, as in last.py; so is the row in the middle of the
+apart. The elements beside the thread's own are reloaded through L1; so is the row in the middle of the
 window. The second axis is contiguous and its width a multiple of LANES, or ``unit`` is; else LANES is 1.
 """
 
@@ -13,6 +13,11 @@ def reach(variant):
     """Vectors beside the thread's own: CONTIGUOUS ones hold neighbours, the others are ``unit`` apart."""
     before, after = variant.beside
     return (-(-before // variant.lanes), -(-after // variant.lanes)) if is_contiguous(variant) else (before, after)
+
+
+def ring_of(variant):
+    """The sums of the last n rows of one window."""
+    return (variant.before + 1 + variant.after) * variant.lanes
 
 
 def is_contiguous(variant):
@@ -42,14 +47,15 @@ def constants(variant):
         "NEAR": left + 1 + right,
         "SPAN": (left + 1 + right) * variant.lanes,
         "TERMS": (before + 1 + after) * variant.lanes,
-        "RINGS": (variant.before + 1 + variant.after) * variant.lanes * variant.windows,
+        "RING": ring_of(variant),
+        "RINGS": ring_of(variant) * variant.windows,
     }
 
 
 def helpers(variant):
     """What is done for each array and each stage."""
     (phase,) = variant.phases
-    lanes, ring = variant.lanes, (variant.before + 1 + variant.after) * variant.lanes
+    lanes, ring = variant.lanes, ring_of(variant)
     return {
         "load_all_beside": [
             (load_beside, {"FIELD": place, "POINTER": variant.pointers.index(name)})
