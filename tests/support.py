@@ -149,7 +149,7 @@ FORMS = {
     "masked, short rows": Case("masked", (5, 6, 3, 4), 1, 1, 4),
     "prefix": Case("prefix", (2, 70, 40), 1, 12, 7),
     "prefix, window beyond the axis": Case("prefix", (3, 24, 36), 1, 40, 17),
-    "turned, contiguous axis": Case("turned", (3, 61), 1, 9, 12),
+    "scanned": Case("scanned", (3, 61), 1, 9, 12),
     "turned, short rows": Case("turned", (2, 40, 3), 1, 16, 8),
     "box by masks": Case("box", (3, 2, 6, 7), (2, 3), (1, 2), (2, 0)),
     "box by rows": Case("box", (2, 6, 9, 17), (1, 2), (2, 1), (1, 0)),

@@ -130,7 +130,7 @@ VARIANTS = [
     (DIRECT, "float32", 0.75, 1.0, ALL),
     (MASKED, "float64", 1.0, 1.0, ALL),
     (FORMS["prefix"], "float32", 0.75, 1.0, ("double_backward",)),
-    (FORMS["turned, contiguous axis"], "float32", 0.75, 1.0, ("backward_all",)),
+    (FORMS["scanned"], "float32", 0.75, 1.0, ("backward_all",)),
     (FORMS["box by rows"], "float32", 0.75, 1.0, ("double_backward",)),
     (MASKED, "float16", 0.75, 1.0, ("double_backward",)),
     (MASKED, "bfloat16", 0.75, 1.0, ("backward_all",)),

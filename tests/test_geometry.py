@@ -11,10 +11,11 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window import planes
+from numba_lrn.algorithm.window import planes, scanned
 from numba_lrn.algorithm.window.contract import Space
-from numba_lrn.algorithm.window.planes import SLACK, Planes
+from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.algorithm.window.prefix import RUNNING, blocks_of, period_of
+from numba_lrn.algorithm.window.scanned import SLACK
 from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
@@ -124,7 +125,7 @@ def test_dimensions_sum_the_same_windows(axes):
         ((2, 96, 55, 55), 1, 5, "direct"),
         ((2, 96, 55, 55), 1, 63, "prefix"),
         ((2, 55, 55, 96), -1, 5, "masked"),
-        ((2, 55, 55, 96), -1, 63, "turned"),
+        ((2, 55, 55, 96), -1, 63, "scanned"),
         ((2, 96, 55, 55), (2, 3), 3, "box"),
         ((2, 96, 55, 55), (1, 3), 3, "box"),
         ((2, 96, 55, 55), 1, 1, "direct"),
@@ -336,11 +337,12 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
 class Part:
     """A buffer that begins somewhere in another."""
 
-    def __init__(self, first=0):
+    def __init__(self, buffer, first=0):
+        self.buffer = buffer
         self.first = first
 
     def __getitem__(self, part):
-        return Part(self.first + part.start)
+        return Part(self.buffer, self.first + part.start)
 
 
 @pytest.mark.parametrize("shape", [(300, 96), (1, 4097), (3, 70001), (2, 300001), (7, 17)])
@@ -348,34 +350,46 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
     """Whole vectors are read and written: up to 15 elements beyond what is asked for, which must be there."""
     used = {"turned": [], "planes": []}
 
+    def use(part, start, stop):
+        used[part.buffer] += [part.first + start, part.first + stop]
+
     def whole(count):
         return -(-count // 16) * 16
 
     def pad(source, terms, place, start, first, length, rows):
-        used["turned"] += [terms.first + place, terms.first + place + rows]
+        use(terms, place, place + rows)
 
     def sum_suffixes(source, end, target, target_end, count):
-        used["turned"] += [source.first + end - whole(count), source.first + end]
-        used["turned"] += [target.first + target_end - whole(count), target.first + target_end]
-        assert source.first + end <= target.first + target_end - whole(count), "they must not overlap"
+        assert count > 0
+        use(source, end - whole(count), end)
+        use(target, target_end - whole(count), target_end)
+        if source.buffer == target.buffer:
+            assert source.first + end <= target.first + target_end - whole(count), "they must not overlap"
 
     def join_prefixes(source, at, suffixes, suffix_at, target, place, count):
-        used["turned"] += [source.first + at, source.first + at + whole(count)]
-        used["turned"] += [suffixes.first + suffix_at, suffixes.first + suffix_at + whole(count)]
-        used["planes"] += [place, place + whole(count)]
+        use(source, at, at + whole(count))
+        use(suffixes, suffix_at, suffix_at + whole(count))
+        use(target, place, place + whole(count))
 
     monkeypatch.setattr("numba_lrn.backends.cpu.plan.address_of", lambda form, real: 0)  # compiles nothing
-    for function in (pad, sum_suffixes, join_prefixes):
-        monkeypatch.setattr(planes, function.__name__, function)
-    buffers, arrays = types.SimpleNamespace(turned=Part()), Planes(None, None)
+    monkeypatch.setattr(planes, "pad", pad)
+    for function in (sum_suffixes, join_prefixes):
+        monkeypatch.setattr(scanned, function.__name__, function)
+    buffers = types.SimpleNamespace(turned=Part("turned"))
     for before, after, in_place in itertools.product((9, 30, 400, 10**6), (8, 31, 1000), (False, True)):
         op = LocalResponseNorm.from_window(1, before, after, 1.0, 0.75, 1.0)
         _, plan = plan_of(shape, op, "backward", 2, in_place)
         layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
         for outers, rows, space, first, last in planes_of(plan, layout):
-            planes.plane_scanned(arrays, buffers, space, outers, layout.strip, 0, first, last)
-            # The second plane follows the first, and has room for a vector more.
-            assert outers * rows + max(used["planes"]) <= layout.planes
+            if plan.variant.form == "scanned":
+                scan = scanned.scan_of(rows, layout.before + layout.after + 1)
+                # The sums follow the padded terms, and have room for a vector more.
+                arrays = Planes(Part("planes"), Part("planes", scan.group * scan.terms))
+                planes.plane_joined(arrays, buffers, space, min(scan.group, outers), layout.strip, 0, first, last)
+            else:
+                arrays = Planes(None, Part("planes", outers * rows))
+                planes.plane_scanned(arrays, buffers, space, outers, layout.strip, 0, first, last)
+            assert max(used["planes"]) <= layout.planes
         assert min(used["turned"] + used["planes"]) >= 0
         assert max(used["turned"]) <= layout.turned
         used["turned"].clear()

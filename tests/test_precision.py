@@ -28,7 +28,7 @@ FORMS = {
     "direct": ("across rows", (1, 2, 3, 5, 8)),
     "masked": ("contiguous", (2, 3, 5, 8)),
     "prefix": ("across rows", (17, 63, 255, 1024)),
-    "turned": ("contiguous", (17, 63, 255, 1024)),
+    "scanned": ("contiguous", (17, 63, 255, 1024)),
 }
 # Every power function and every form in each dtype that may differ; half types are computed by float32's.
 VARIANTS = [
@@ -39,11 +39,11 @@ VARIANTS = [
     ("float32", 0.6, "prefix"),
     ("float32", 1.0, "direct"),
     ("float32", 2.0, "masked"),
-    ("float32", 2.0, "turned"),
+    ("float32", 2.0, "scanned"),
     *(("float64", 0.75, form) for form in FORMS),
     *(("float64", beta, "masked") for beta in (0.25, 0.5, 0.6, 1.0, 2.0)),
     ("float16", 0.75, "direct"),
-    ("float16", 0.75, "turned"),
+    ("float16", 0.75, "scanned"),
     ("float16", 0.6, "masked"),
     ("float16", 2.0, "masked"),
     ("bfloat16", 0.75, "masked"),
@@ -81,7 +81,7 @@ def settings(dtype, beta, sizes):
 
 def lengths(form, turn):
     """The next length; a form for large windows needs an axis that does not clip them to small ones."""
-    allowed = LENGTHS[1:] if form in ("prefix", "turned") else LENGTHS
+    allowed = LENGTHS[1:] if form in ("prefix", "scanned") else LENGTHS
     return allowed[turn % len(allowed)]
 
 

@@ -14,7 +14,7 @@ CASES = {
     "fused, short axis": Case("direct", (3, 4, 64), 1, 2, 2),
     "fused, contiguous axis": Case("masked", (70, 13), 1, 2, 2),
     "fused box": Case("box", (3, 12, 13, 16), (1, 2), (2, 2), (2, 2)),
-    **{form: FORMS[form] for form in ("direct across rows", "prefix", "turned, contiguous axis", "box by rows")},
+    **{form: FORMS[form] for form in ("direct across rows", "prefix", "scanned", "box by rows")},
 }
 
 

@@ -11,9 +11,10 @@ algorithm/recipes.py. One contract, several forms:
   suffix of one period of blocks plus the prefix of the next, to which each row adds up to three rows on either side.
   About four additions an element for any n, nothing is ever subtracted, and a NaN stays in the windows that hold it.
   Blocks are added up with what each addition was rounded by: the error does not grow with n.
-* ``turned``: ``prefix`` along axes whose rows are short, on blocks that are turned so that rows make loops. Along a
-  contiguous axis prefix sums are restarted every n elements, within vectors (``planes.plane_scanned``): n = 63 takes
-  0.6 ns an element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still.
+* ``turned``: ``prefix`` along axes whose rows are short, on blocks that are turned so that rows make loops.
+* ``scanned``: along a contiguous axis, prefix sums restarted every n elements, within vectors: n = 63 takes 0.6 ns an
+  element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still. Parts of long axes
+  go by ``turned``, which scans them from plane to plane.
 * ``box``: several axes, one after the other on a tile of terms, each by ``direct``, ``masked``, ``prefix`` or
   ``turned``.
 
@@ -21,9 +22,21 @@ Which form runs is decided by the backend from (n, length, layout, dtype) alone;
 depends on the position along the axis alone, so the bits depend on neither batch, threads nor tiles.
 """
 
-from numba_lrn.algorithm.window import box, chase, contract, direct, masked, planes, pointwise, prefix, strips, turned
+from numba_lrn.algorithm.window import (
+    box,
+    chase,
+    contract,
+    direct,
+    masked,
+    planes,
+    pointwise,
+    prefix,
+    scanned,
+    strips,
+    turned,
+)
 
 # What a kernel is bound to, and what a pass over the planes of a box is.
-FORMS = (contract, strips, direct, masked, prefix, box, turned, pointwise)
+FORMS = (contract, strips, direct, masked, prefix, box, turned, scanned, pointwise)
 CHASE = (contract, strips, direct, chase)
-PLANES = (contract, strips, direct, masked, prefix, turned, planes)
+PLANES = (contract, strips, direct, masked, prefix, turned, scanned, planes)

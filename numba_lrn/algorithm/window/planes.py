@@ -2,18 +2,16 @@
 
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.binding import loop
-from numba_lrn.algorithm.primitives import join_prefixes, load, real, store, sum_suffixes
+from numba_lrn.algorithm.primitives import load, store
 from numba_lrn.algorithm.window.contract import Space, Tile
 from numba_lrn.algorithm.window.direct import direct, sum_strip
 from numba_lrn.algorithm.window.masked import sum_masked
 from numba_lrn.algorithm.window.prefix import GROUP, period_of, row_of, sum_group
+from numba_lrn.algorithm.window.scanned import SLACK, join_axes, pad, scan_of
 from numba_lrn.algorithm.window.turned import turn, turn_back, turn_part
 
 PLANE_LANES = 1024
 TURNED_LANES = 112  # of rows of 96 or 256 elements; 240 take 1.1 × as long, 496 1.3 ×
-SCANNED = 4096  # terms of a contiguous axis that are padded at a time
-SLACK = 16  # elements by which the sums of whole vectors may exceed their place
 TURNED_BLOCK = 128 * 1024  # elements of a turned block
 
 
@@ -34,24 +32,6 @@ def part_of(rows: Any, n: Any, lanes: Any) -> Any:
     parts, period = TURNED_LANES // lanes, period_of(n)
     part = max(-(-2 * n // period), -(-rows // max(parts, 1) // period)) * period
     return part if parts > 1 and part < rows else rows
-
-
-class Scan(NamedTuple):
-    """How ``plane_scanned`` cuts and pads a contiguous axis."""
-
-    part: Any  # rows at a time
-    group: Any  # axes at a time, of which each has
-    terms: Any  # so many elements of padded terms, and
-    suffixes: Any  # so many of suffix sums
-
-
-def scan_of(rows: Any, n: Any) -> Any:
-    """Whole blocks of n rows, and as many axes as keep the buffers in L1."""
-    part = min(-(-rows // n), max(SCANNED // n, 1)) * n
-    terms = min(part, rows) + n + 2 * SLACK
-    suffixes = part + 2 * SLACK
-    group = max(1, SCANNED // terms) if part >= rows else 1
-    return Scan(part, group, terms, suffixes)
 
 
 class Sums(NamedTuple):
@@ -151,45 +131,30 @@ def plane_scanned(planes, buffers, space, outers, strip, positions, first, last)
     """The same along a contiguous axis, by prefix sums within vectors, restarted every n elements.
 
     As ``prefix``, with the elements of a vector in the place of rows: their sums take four shifted additions, and are
-    added to the running sum of the vectors before. All suffix sums come before the first prefix: those just stored
-    could not be read yet, for the vectors begin elsewhere.
+    added to the running sum of the vectors before.
     """
     n = space.before + space.after + 1
-    part, group, pitch, suffix_pitch = scan_of(last - first, n)
+    scan = scan_of(last - first, n)
     terms = buffers.turned
-    suffixes = buffers.turned[group * pitch :]
-    for outer in range(0, outers, group):
-        many = min(group, outers - outer)
-        for begin in range(first, last, part):
-            rows = min(part, last - begin)
-            blocks = -(-rows // n)
+    suffixes = buffers.turned[scan.group * scan.terms :]
+    for outer in range(0, outers, scan.group):
+        many = min(scan.group, outers - outer)
+        for begin in range(first, last, scan.part):
+            rows = min(scan.part, last - begin)
             for i in range(many):
                 start = (outer + i) * space.length
-                pad(planes.x, terms, i * pitch + SLACK, start, begin - space.before, space.length, rows + n)
-            for i in range(many):
-                # Upwards, what a vector has too many of would spoil the block before.
-                for block in range(blocks, 0, -1):
-                    at = i * pitch + SLACK + block * n
-                    sum_suffixes(terms, at, suffixes, i * suffix_pitch + SLACK + block * n, n)
-            for i in range(many):
-                start = (outer + i) * space.length + begin
-                for row in range(0, rows, n):
-                    at = i * pitch + SLACK + row + n
-                    place = i * suffix_pitch + SLACK + row
-                    join_prefixes(terms, at, suffixes, place, planes.out, start + row, min(n, rows - row))
+                pad(planes.x, terms, i * scan.terms + SLACK, start, begin - space.before, space.length, rows + n)
+            start = outer * space.length + begin
+            filled = space.before + space.length - begin
+            join_axes(terms, suffixes, planes.out, start, space.length, scan, many, rows, filled, n)
 
 
-@loop
-def pad(source, terms, place, start, first, length, rows):
-    """Rows ``first`` … ``first + rows − 1`` of an axis that begins at ``start``, zeros beyond its ends."""
-    low = min(max(-first, 0), rows)
-    high = max(min(length - first, rows), low)
-    for r in range(low):
-        store(terms, place + r, real(0.0))
-    for r in range(high - low):
-        store(terms, place + low + r, load(source, start + first + low + r))
-    for r in range(rows - high):
-        store(terms, place + high + r, real(0.0))
+def plane_joined(planes, buffers, space, outers, strip, positions, first, last):
+    """The same where the terms are padded already, and there are no more axes than are scanned at a time."""
+    n = space.before + space.after + 1
+    scan = scan_of(space.length, n)
+    length = space.length
+    join_axes(planes.x, buffers.turned, planes.out, 0, length, scan, outers, length, space.before + length, n)
 
 
 def prefix_turned(block, sums, buffers, rows, lanes, before, after, last):

@@ -27,6 +27,7 @@ FORM_BUFFERS = {
     "masked": (),
     "prefix": ("running", "suffix"),
     "turned": ("running", "suffix", "turned", "planes"),
+    "scanned": ("running", "suffix", "turned", "planes"),
     "box": ("running", "suffix", "turned", "planes"),
 }
 

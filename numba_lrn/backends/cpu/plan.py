@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window.planes import PLANE_LANES, SCANNED, SLACK, TURNED_LANES, group_of, scan_of
+from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
+from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.processor import processor
@@ -85,7 +86,7 @@ def choose_form(dimensions: tuple[Dimension, ...]) -> str:
     if inner >= ROW:
         return "direct" if n <= DIRECT else "prefix"
     if n > DIRECT:
-        return "turned"
+        return "scanned" if inner == 1 and scan_of(length, n).part >= length else "turned"
     return "masked" if length * inner <= MASKED_TILE else "direct"
 
 
@@ -118,7 +119,9 @@ def make_plan(
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes)
     workers = min(workers, layout.tiles)
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
-    roots = processor().roots and (terms > 0 or form in ("prefix", "turned", "box") or not recipe.startswith("forward"))
+    roots = processor().roots and (
+        terms > 0 or form in ("prefix", "turned", "scanned", "box") or not recipe.startswith("forward")
+    )
     power = power_function(op.beta, op.scale, op.k, real, roots)
     streams = nbytes >= STREAM_BYTES and not in_place and _streams(layout, form, recipe, terms, narrow)
     layout = layout._replace(streaming=int(streams))
@@ -189,6 +192,13 @@ def _layout(
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
         scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": _scanned(plane_rows, n)}
         sizes.update(scratch, planes=2 * tile_outers * plane_rows * inner + SLACK)
+    elif form == "scanned":
+        tile_outers = max(1, TURNED_TILE // length)
+        if workers > 1:
+            tile_outers = min(tile_outers, max(1, outers // workers))
+        axes = [address_of("joined", real), 1, length, 1, before, after]
+        scan = scan_of(length, n)
+        sizes.update(turned=scan.group * scan.suffixes, planes=scan.group * (scan.terms + length) + SLACK)
     else:
         row = inner // unit
         # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
