@@ -437,7 +437,7 @@ def free_memory():
 
 def test_more_than_two_to_the_31_elements():
     if os.environ.get("NUMBA_LRN_BIG") != "1":
-        pytest.skip("takes 13 GB and minutes; NUMBA_LRN_BIG=1 runs it")
+        pytest.skip("takes 13 GB; NUMBA_LRN_BIG=1 runs it")
     if not os.path.exists("/proc/meminfo") or free_memory() < 20 * 2**30:  # noqa: PTH110
         pytest.skip("less than 20 GiB of memory is free")
     block = numbers((1, 8, 1024, 1024), np.float16)

@@ -29,6 +29,7 @@ FORMS = {
     "masked": ("contiguous", (2, 3, 5, 8)),
     "prefix": ("across rows", (17, 63, 255, 1024)),
     "scanned": ("contiguous", (17, 63, 255, 1024)),
+    "turned": ("contiguous", (17, 63, 255, 1024)),
 }
 # Every power function and every form in each dtype that may differ; half types are computed by float32's.
 VARIANTS = [
@@ -81,7 +82,7 @@ def settings(dtype, beta, sizes):
 
 def lengths(form, turn):
     """The next length; a form for large windows needs an axis that does not clip them to small ones."""
-    allowed = LENGTHS[1:] if form in ("prefix", "scanned") else LENGTHS
+    allowed = {"prefix": LENGTHS[1:], "scanned": LENGTHS[1:-1], "turned": (5000,)}.get(form, LENGTHS)
     return allowed[turn % len(allowed)]
 
 
