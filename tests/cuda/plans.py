@@ -18,13 +18,13 @@ def prefer_threads(monkeypatch):
     """Let no block be large enough to hold an axis for a wide window."""
     most = plan_module._most_groups
     monkeypatch.setattr(
-        plan_module, "_most_groups", lambda form, shown: 0 if form.startswith("wide") else most(form, shown)
+        plan_module, "_most_groups", lambda variant: 0 if variant.form.startswith("wide") else most(variant)
     )
 
 
 def small_blocks(monkeypatch):
     """Blocks of so few threads that axes are cut into tiles."""
-    monkeypatch.setattr(plan_module, "_most_groups", lambda form, shown: 16)
+    monkeypatch.setattr(plan_module, "_most_groups", lambda variant: 16)
 
 
 class Guarded:

@@ -293,6 +293,17 @@ def test_phases_are_found_in_the_recipes():
     assert shares.stored == ()
 
 
+@simulated
+def test_what_is_summed_over_all_elements_is_made_first(monkeypatch):
+    stages = (
+        recipes.Stage("square_term", "keep_residual"),
+        recipes.Stage("residual_term", "share", reduces=True, transposed=True),
+    )
+    monkeypatch.setitem(RECIPES, "late", recipes.Recipe(stages, arrays=recipes.GradientArrays))
+    with pytest.raises(ValueError, match="must be made in the first phase"):
+        phases.phases_of("late")
+
+
 def emit_squares(arrays, buffers, par, at, slot, total):
     """S itself: an end that no recipe of the package has."""
     store_result(arrays.out, at, total)  # noqa: F821  names of algorithm/recipes.py

@@ -109,6 +109,9 @@ def _phases(groups: list[list[Stage]]) -> tuple[Phase, ...]:
         stored = tuple(name for name in phase.written if name in CALLERS or name in needed)
         needed = (needed - set(phase.written)) | set(phase.read) | set(phase.summed)
         found.insert(0, phase._replace(stored=stored))
+    if any(phase.reduces for phase in found[1:]):
+        msg = "what is summed over all elements must be made in the first phase, where every form makes it"
+        raise ValueError(msg)
     return tuple(found)
 
 

@@ -33,7 +33,7 @@ DIRECT = 16  # windows up to this many elements are added term by term
 GROUP = 8  # rows of a thread, and of the groups of wide windows
 LONG_GROUP = 16  # along a contiguous axis, for windows of this many rows and more
 LONG_GROUPS_FROM = 32
-MOST_THREADS = 512  # of a block
+MOST_THREADS = 512  # of a block; fewer where a thread has more than 128 of the 65536 registers of a block
 LEAST_THREADS = 64
 LEAST_STEPS = 4
 LEAST_COLUMNS = 4  # threads side by side
@@ -182,11 +182,12 @@ class _Planner:
         else:
             for phase in single_stages(self.recipe):
                 self._phase(phase)
-        last = self.launches[-1]
+        *earlier, last = self.launches
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
+        written = {name for launch in earlier for phase in launch.variant.phases for name in phase.stored}
         # A block that holds whole axes has read all that it needs before it writes.
-        ahead = last.variant.holds_axis and last.grid[1:] == (1, 1)
-        in_place = not summed & set(CALLERS) or (ahead and len(self.launches) == 1)
+        ahead = not earlier and last.variant.holds_axis and last.grid[1:] == (1, 1)
+        in_place = ahead or not (summed | written) & set(CALLERS)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
         )
@@ -224,7 +225,7 @@ class _Planner:
         else:
             grid, block, chunk, lead = self._tiles(axis, variant)
             rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
-            shared = self._shown(variant) * math.prod(block)
+            shared = _shown(variant) * math.prod(block)
         for name in (name for phase in variant.phases for name in variant.stored(phase)):
             if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
                 self.operands[name] = self._temporary(self.elements)
@@ -275,15 +276,10 @@ class _Planner:
         form = ("small" if axis.n <= DIRECT else "wide") + ("_last" if axis.inner == 1 else "")
         if axis.n > DIRECT:
             variant = self._held(form, axis, phases)
-            most = _most_groups(form, self._shown(variant))
+            most = _most_groups(variant)
             if -(-axis.length // variant.steps) > most and sum(_halo(axis, phases, variant.steps)) > most // 2:
                 return "prefix"
         return form
-
-    def _shown(self, variant: Variant) -> int:
-        """The bytes that a thread shows its neighbours."""
-        fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in variant.phases)
-        return int(fields * variant.steps * variant.columns * self.real.itemsize)
 
     def _lanes(self, most: int, extent: int) -> int:
         """A power of two of neighbours up to ``most`` by which an extent can be divided, 1 in memory that is askew."""
@@ -310,16 +306,16 @@ class _Planner:
         return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = 4 if _is_simple(phases) else 2
-        # A thread with fewer columns leaves shared memory for more threads, and they hold longer axes.
-        shown = GROUP * self.real.itemsize
-        while lanes > 1 and -(-axis.length // GROUP) > _most_groups("wide", lanes * shown):
-            lanes //= 2
-        return self._lanes(1 if self.dtype.itemsize == 8 else lanes, axis.inner), GROUP, True
+        lanes = 1 if self.dtype.itemsize == 8 else 4 if _is_simple(phases) else 2
+        # Four columns show so much that there is shared memory for 384 threads only, which hold shorter axes.
+        if lanes == 4 and -(-axis.length // GROUP) * LEAST_COLUMNS > SHARED_BYTES // (4 * GROUP * self.real.itemsize):
+            lanes = 2
+        return self._lanes(lanes, axis.inner), GROUP, True
 
     def _wide_last_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
-        return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM else GROUP, True
+        # Of float64, 16 rows take all registers, or fall into local memory.
+        return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP, True
 
     def _prefix_rows(self, axis: _Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
@@ -330,14 +326,14 @@ class _Planner:
     def _tiles(self, axis: _Axis, variant: Variant) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
         """(grid, block, rows of a tile, groups before the tile's own) where blocks hold axes or tiles of them."""
         groups = -(-axis.length // variant.steps)
-        most = _most_groups(variant.form, self._shown(variant))
+        most = _most_groups(variant)
         lead, lag = _halo(axis, variant.phases, variant.steps) if groups > most else (0, 0)
         tiles = -(-groups // (most - lead - lag))
         tile = -(-groups // tiles)
         high = lead + tile + lag
         columns = -(-axis.outer * axis.inner // variant.columns)
         wanted, across = self._threads(axis, variant)
-        wanted = min(wanted, SHARED_BYTES // self._shown(variant))
+        wanted = min(wanted, most_threads(variant))
         if variant.contiguous:
             wide = max(1, min(wanted // high, columns))
         else:
@@ -399,10 +395,28 @@ class _Planner:
         return (-(-threads // width), -(-axis.length // chunk), 1), (width, 1, 1), chunk
 
 
-def _most_groups(form: str, shown: int) -> int:
-    """The groups of rows that a block has threads and shared memory for; ``shown``: bytes of a thread."""
-    threads = min(MOST_THREADS, SHARED_BYTES // shown)
-    return threads if form.endswith("last") else threads // LEAST_COLUMNS
+def most_threads(variant: Variant) -> int:
+    """The threads of a block that holds axes: as many as there are registers and shared memory for.
+
+    tests/cuda/test_compiled.py compares it with the registers of the compiled kernels.
+    """
+    threads = MOST_THREADS
+    if variant.real == "float64" or (variant.twice and (variant.windows > 1 or variant.columns > 2)):
+        threads = MOST_THREADS // 2
+    elif variant.windows > 1 or variant.reduces:
+        threads = MOST_THREADS * 3 // 4
+    return min(threads, SHARED_BYTES // _shown(variant))
+
+
+def _shown(variant: Variant) -> int:
+    """The bytes that a thread shows its neighbours."""
+    fields = 1 if variant.form.startswith("wide") else max(len(phase.summed) for phase in variant.phases)
+    return int(fields * variant.elements * np.dtype(variant.real).itemsize)
+
+
+def _most_groups(variant: Variant) -> int:
+    """The groups of rows that a block has threads for."""
+    return most_threads(variant) if variant.contiguous else most_threads(variant) // LEAST_COLUMNS
 
 
 def _is_simple(phases: tuple[Phase, ...]) -> bool:

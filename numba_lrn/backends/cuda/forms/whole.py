@@ -176,7 +176,7 @@ def whole(local, pointers, integers, par, sums):
         emit_stages(own, par, slot, slot, totals, slot, slot // LANES < mine, shares)
         if SUMS and slot % 8 == 7:
             add_shares(shares, sums)
-    if SUMS:
+    if SUMS and BATCH % 8 > 0:
         add_shares(shares, sums)
     store_results(pointers, at, mine, pitch, own)
     second_phase(local, own, pointers, at, rows, mine, pitch, par, here, behind, ahead, shared, totals, shares)
