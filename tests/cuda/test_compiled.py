@@ -61,8 +61,9 @@ ALL = {
     **OTHERS,
     **MAIN,
     **BFLOAT16,
-    **variants(LARGE, ("float32", "float16"), ("backward", "backward_all", "jvp", "double_backward")),
-    **variants(LARGE64, ("float64",), ("backward_parameters", "backward_all", "jvp", "double_backward")),
+    **variants(LARGE, ("float32",), ("backward_all", "jvp", "double_backward")),
+    **variants(LARGE, ("float16",), ("backward", "double_backward")),
+    **variants(LARGE64, ("float64",), ("backward_all", "double_backward")),
 }
 # What kernels of one variant share is compiled once where they follow each other.
 TARGETS = [
