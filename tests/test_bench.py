@@ -13,13 +13,13 @@ import numba
 import numpy as np
 import pytest
 
-from numba_lrn.bench import devices, tables, timing, worker
+from numba_lrn.bench import devices, memory, tables, timing, worker
 from numba_lrn.bench.cases import CASES, QUICK, BadArgumentError, Case, select
 from numba_lrn.bench.devices import DEVICES, Cpu
 from numba_lrn.bench.peers import Peer, Peers, UnableError
 from numba_lrn.bench.problem import Problem, largest_error, spacing
 from numba_lrn.bench.report import Report
-from numba_lrn.bench.run import Bench, Buffers
+from numba_lrn.bench.run import Bench, Buffers, Settings
 from numba_lrn.cli import main
 from tests.support import optional
 
@@ -170,7 +170,7 @@ def test_ctrl_c_gives_the_table_so_far_and_status_130(monkeypatch, capsys, tmp_p
     def interrupted(self, problem, direction):
         if direction == "backward":
             raise KeyboardInterrupt
-        run_one(self, problem, direction)
+        return run_one(self, problem, direction)
 
     monkeypatch.setattr(Bench, "_run_one", interrupted)
     assert main([*OWN, "--json", str(tmp_path / "x.json")]) == 130
@@ -203,6 +203,23 @@ def test_compare_tells_noise_from_change(result, tmp_path, capsys):
     assert main(["bench", "compare", str(quick), str(slow), "--fail-above", "3.5"]) == 0
     assert main(["bench", "compare", str(quick), str(vague), "--fail-above", "1.1"]) == 0
     assert main(["bench", "compare", str(quick), str(slow), "--by", "roof", "--fail-above", "1.1"]) == 0
+
+
+def test_another_state_of_the_machine_is_told(result, tmp_path, capsys):
+    data = json.loads(result.read_text())
+    steady, fast, mixed = (tmp_path / f"{name}.json" for name in ("steady", "fast", "mixed"))
+    for path, rates in ((steady, (40e9, 41e9)), (fast, (75e9, 74e9)), (mixed, (40e9, 90e9))):
+        for row, rate in zip(data["rows"], rates, strict=True):
+            row["copy_rate"] = rate
+        path.write_text(json.dumps(data))
+    assert main(["bench", "compare", str(result), str(steady)]) == 0
+    assert "another state" not in capsys.readouterr().out
+    assert main(["bench", "compare", str(steady), str(fast)]) == 0
+    assert "the machine was in another state: a large copy ran at 40 and at 74 GB/s" in capsys.readouterr().out
+    text = Report.from_json(mixed.read_text(), "x").to_plain()
+    assert "A large copy beside each row ran at 65 GB/s (40 to 90)." in text
+    assert "ran at (GB/s): own forward nchw float32 40, own backward nchw float32 90" in text
+    assert "the machine had changed" not in Report.from_json(steady.read_text(), "x").to_plain()
 
 
 @pytest.mark.parametrize(
@@ -252,6 +269,49 @@ def test_buffers_rotate_through_two_caches_where_memory_allows(free, sets):
     turns = [id(buffers.next()) for _ in range(2 * sets)]
     assert len(set(turns)) == sets
     assert turns[:sets] == turns[sets:]
+
+
+@pytest.fixture
+def moody(monkeypatch):
+    """A machine of which four rows are taken, each in the state that ``states`` names for its turn."""
+    states = []
+
+    def rates(self):
+        return [states[0]] * 3
+
+    run_one = Bench._run_one
+
+    def and_next(self, problem, direction):
+        rows = run_one(self, problem, direction)
+        states.pop(0)
+        return rows
+
+    monkeypatch.setattr(memory.Memory, "rates", rates)
+    monkeypatch.setattr(Bench, "_run_one", and_next)
+    settings = Settings(min_time=1e-4, max_noise=0.9, check=False)
+    cases = tuple(Case(f"own-{n}", "own", (1, 64, 64, 70), n) for n in (5, 4))
+
+    def run(*rates):
+        states[:] = rates
+        bench = Bench(SmallMachine(2**30), settings, Peers((), "cpu", 1, {}))
+        bench.run(cases, lambda *_: None)
+        assert not states
+        return [(row.name, row.copy_rate) for row in bench.rows]
+
+    return run
+
+
+NAMES = [f"own-{n} {direction} nchw float32" for n in (5, 4) for direction in ("forward", "backward")]
+
+
+def test_a_row_of_another_state_is_measured_again_at_the_end(moody):
+    assert moody(40e9, 41e9, 39e9, 40e9) == list(zip(NAMES, (40e9, 41e9, 39e9, 40e9), strict=True))
+    assert moody(40e9, 75e9, 41e9, 40e9, 42e9) == list(zip(NAMES, (40e9, 42e9, 41e9, 40e9), strict=True))
+
+
+def test_a_row_whose_state_stays_another_is_measured_twice_more_and_told(moody):
+    found = moody(40e9, 75e9, 41e9, 40e9, 74e9, 76e9)
+    assert found == list(zip(NAMES, (40e9, 75e9, 41e9, 40e9), strict=True))
 
 
 def test_small_arrays_stay_in_cache():

@@ -321,6 +321,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         max_noise=max_noise,
         check=not options.no_check,
         use_out=not options.no_out,
+        repeats=0 if options.quick else Settings.repeats,
     )
 
 

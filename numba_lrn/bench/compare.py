@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from numba_lrn.bench.memory import is_usual
 from numba_lrn.bench.report import Report, figure, plain_table, seconds
 from numba_lrn.bench.run import Row
 
@@ -75,6 +76,13 @@ def render(first: Report, second: Report, by: str = "time") -> str:
         a_value, b_value = first.environment.get(key), second.environment.get(key)
         if a_value != b_value:
             text.append(f"warning: {key} differs: {a_value} and {b_value}")
+    rates = first.usual_copy_rate, second.usual_copy_rate
+    if not is_usual(*rates):
+        one, other = ((rate or 0) / 1e9 for rate in rates)
+        text.append(
+            f"warning: the machine was in another state: a large copy ran at {one:.0f} and at {other:.0f} GB/s, and "
+            "what is bound by memory in one may be bound by computing in the other"
+        )
     text += [f"only in one: {label}" for label in lone]
     return "\n".join(text) + "\n"
 

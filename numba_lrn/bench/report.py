@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import math
+import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from numba_lrn.bench.cases import BadArgumentError
+from numba_lrn.bench.memory import is_usual, usual_rate
 from numba_lrn.bench.run import CACHE_FACTOR, OURS, Row, Skipped
 
 SCHEMA = "numba_lrn.bench"
@@ -151,6 +153,7 @@ class Report:
             (
                 "spread: interquartile range / median. Arrays of 1 MiB and more are timed out of cache, on buffers "
                 "that rotate; smaller ones in cache. "
+                + self._copy_rates()
                 + ("out= is given." if settings["use_out"] else "Each call allocates its result.")
             ),
             (
@@ -158,6 +161,14 @@ class Report:
                 "derivatives, ulp of the sum of the absolute terms."
             ),
         ]
+
+    def _copy_rates(self) -> str:
+        """What a large copy beside the rows says of the machine."""
+        rates = [row.copy_rate for row in self.rows if row.copy_rate]
+        if not rates:
+            return ""
+        usual, low, high = (value / 1e9 for value in (statistics.median(rates), min(rates), max(rates)))
+        return f"A large copy beside each row ran at {usual:.0f} GB/s ({low:.0f} to {high:.0f}). "
 
     def remarks(self) -> list[str]:
         """Warnings, and who did not take part."""
@@ -178,6 +189,14 @@ class Report:
                 f"warning: {len(short)} rows are partly timed in cache: memory allowed buffers of "
                 f"{min(short) / 2**20:.0f} MiB, less than {CACHE_FACTOR} last-level caches"
             )
+        usual = self.usual_copy_rate
+        changed = [row for row in self.rows if row.contestant == OURS and not is_usual(row.copy_rate, usual)]
+        if changed and usual:
+            listed = ", ".join(f"{row.name} {(row.copy_rate or 0) / 1e9:.0f}" for row in changed)
+            lines.append(
+                f"warning: the machine had changed when these were measured: a large copy, which ran at "
+                f"{usual / 1e9:.0f} GB/s beside most rows, ran at (GB/s): {listed}"
+            )
         noted: dict[tuple[str, str], int] = defaultdict(int)
         for row in self.rows:
             for note in row.notes:
@@ -192,6 +211,11 @@ class Report:
         if not self.complete:
             lines.append("interrupted: the rows above are those that were finished")
         return ["", *lines] if lines else []
+
+    @property
+    def usual_copy_rate(self) -> float | None:
+        """Bytes a second of a large copy beside most rows; None where no row was timed out of cache."""
+        return usual_rate([row.copy_rate for row in self.rows])
 
     @property
     def wrong(self) -> list[Row]:

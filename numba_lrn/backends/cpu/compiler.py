@@ -1,7 +1,9 @@
 """Compiling for the CPU: options, the on-disk cache, and what keeps it honest."""
 
+import contextlib
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -45,9 +47,26 @@ def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) 
 def _compile(function: Callable, signature: tuple, parallel: bool, cache: bool) -> Any:
     compiler = {} if parallel else {"pipeline_class": EntryCompiler}
     dispatcher = numba.njit(function, parallel=parallel, cache=cache, **compiler, **OPTIONS)
-    dispatcher.compile(signature)
+    with _without_collection():
+        dispatcher.compile(signature)
     dispatcher.disable_compile()
     return dispatcher
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No search for cyclic garbage meanwhile: compiling makes millions of objects that live on, and it would walk
+    all of the process again and again. Backward, n = 63: 9.1 s with it and 8.4 without; where PyTorch is loaded 9.4
+    and 8.0.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def native_address(dispatcher: Any) -> int:
