@@ -214,6 +214,7 @@ def sum_rows(arrays, buffers, space, tile, row, rows, where):
         add_row(arrays, buffers, space, tile, i, start)
 
 
+@loop
 def add_row(arrays, buffers, space, tile, row, start):
     """The terms of one row, if the axis has it, added to running[start …]."""
     if row >= 0 and row < space.length:

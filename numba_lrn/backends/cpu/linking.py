@@ -74,6 +74,21 @@ class PartLibrary(EntryLibrary):
         return 0
 
 
+class LoopLibrary(PartLibrary):
+    """The same for loops over neighbours, which stay functions of their own.
+
+    LLVM copies them to wherever they are called from: n = 63 took 3.8 s of processor time instead of 5.2 forward and
+    5.8 instead of 8.2 backward (float32) without, and runs as fast.
+    """
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Add the functions of a module."""
+        for function in ir_module.functions:
+            if not function.is_declaration:
+                set.add(function.attributes, "noinline")
+        super().add_ir_module(ir_module)
+
+
 class _WithoutEnvironments:
     """A code generator for functions that have no machine code, and so no place for Python's objects either."""
 
@@ -103,3 +118,9 @@ class PartCompiler(EntryCompiler):
     """The same for what they call."""
 
     library = PartLibrary
+
+
+class LoopCompiler(PartCompiler):
+    """The same for their loops."""
+
+    library = LoopLibrary
