@@ -20,11 +20,12 @@ TILED = {
     "masked, outer indices cut": Case("masked", (997, 21, 5), 1, 2, 4),
     "prefix, lanes cut": Case("prefix", (2, 50, 3001), 1, 12, 7),
     "prefix, rows cut": Case("prefix", (2, 3000, 80), 1, 9, 10),
-    "scanned, outer indices cut": Case("scanned", (301, 300), 1, 9, 12),
+    "scanned, outer indices cut": Case("scanned", (301, 300), 1, 11, 14),
     "turned, rows cut": Case("turned", (2, 200001), 1, 30, 40),
     "box, outer indices cut": Case("box", (1501, 7, 9), (1, 2), (1, 2), (2, 0)),
     "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
+    "box by prefixes, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (17, 14), (13, 15)),
 }
 every_tiled_form = pytest.mark.parametrize("case", TILED.values(), ids=TILED)
 every_form = pytest.mark.parametrize("case", FORMS.values(), ids=FORMS)

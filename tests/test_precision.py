@@ -23,13 +23,13 @@ LENGTHS = (7, 64, 1000, 4096)
 # 33: the vectorised body of a loop and its remainder. The reference looks at these lanes only.
 LANES, SAMPLED = 33, (0, 7, 31, 32)
 
-# form: (layout, sizes that it sums). n = 17 is the first beyond the small windows, 8 and 1024 are even.
+# form: (layout, sizes that it sums): the first and the last that it takes here; 8 and 1024 are even.
 FORMS = {
-    "direct": ("across rows", (1, 2, 3, 5, 8)),
-    "masked": ("contiguous", (2, 3, 5, 8)),
+    "direct": ("across rows", (1, 2, 3, 5, 8, 16)),
+    "masked": ("contiguous", (2, 3, 5, 8, 24)),
     "prefix": ("across rows", (17, 63, 255, 1024)),
-    "scanned": ("contiguous", (17, 63, 255, 1024)),
-    "turned": ("contiguous", (17, 255)),
+    "scanned": ("contiguous", (25, 63, 255, 1024)),
+    "turned": ("contiguous", (41, 255)),
 }
 # Every power function and every form in each dtype that may differ; half types are computed by float32's.
 VARIANTS = [

@@ -8,7 +8,7 @@ from tests.support import ulp_error
 
 
 # β = 1 hides nothing of the sum's error, alpha = 100 nothing of the sum. So many elements find the rare ones.
-@pytest.mark.parametrize("n", [16, 17, 63])
+@pytest.mark.parametrize("n", [16, 17, 24, 25, 63])
 @pytest.mark.parametrize("layout", ["across rows", "contiguous"])
 def test_rare_errors_of_window_sums(n, layout, record_property):
     rng = np.random.default_rng(n)

@@ -50,7 +50,7 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     rows = high - low
     size = rows * width
     source = buffers.planes[:size]
-    target = buffers.planes[size : 2 * size]
+    target = buffers.planes[buffers.planes.size // 2 :][:size]
     plane_terms(arrays, buffers, source, space, tile, low, high)
     entries = space.axes.size // AXIS_FIELDS
     for index in range(entries - 1):

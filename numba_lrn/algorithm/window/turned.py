@@ -23,7 +23,7 @@ def turned(arrays, buffers, par, space, tile, positions, first, last):
     rows = high - low
     size = outers * rows * space.inner
     source = buffers.planes[:size]
-    target = buffers.planes[size : 2 * size]
+    target = buffers.planes[buffers.planes.size // 2 :][:size]
     plane_terms(arrays, buffers, source, space, tile, low, (outers - 1) * space.length + high)
     axis = axis_of(space.axes, 0)
     sum_plane(

@@ -26,6 +26,8 @@ from numba_lrn.operator import LocalResponseNorm
 FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
+ROW_DIRECT = 24  # as DIRECT, along such rows
+TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW_DIRECT
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
@@ -35,7 +37,8 @@ PAGE = 1024  # elements of a page, at most
 KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
 DIRECT_KEPT = 96 * 1024  # elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5
 BOX_TILE = 192 * 1024
-PLANE_DIRECT = 8  # as DIRECT and ROW, on the planes of a box
+GAP = 512  # elements after a plane, beyond the reach of windows with masks: LLVM tests whether they may meet the other
+PLANE_DIRECT = 24  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
@@ -85,8 +88,9 @@ def choose_form(dimensions: tuple[Dimension, ...]) -> str:
     length, inner = windowed[0].extent, dimensions[-1].extent
     if inner >= ROW:
         return "direct" if n <= DIRECT else "prefix"
-    if n > DIRECT:
-        return "scanned" if inner == 1 and scan_of(length, n).part >= length else "turned"
+    scans = inner == 1 and scan_of(length, n).part >= length
+    if n > (ROW_DIRECT if scans and length >= ROW_DIRECT else TURNED_DIRECT):
+        return "scanned" if scans else "turned"
     return "masked" if length * inner <= MASKED_TILE else "direct"
 
 
@@ -191,7 +195,7 @@ def _layout(
         pass_form = "scanned" if inner == 1 else form
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
         scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": _scanned(plane_rows, n)}
-        sizes.update(scratch, planes=2 * tile_outers * plane_rows * inner + SLACK)
+        sizes.update(scratch, planes=2 * (tile_outers * plane_rows * inner + GAP))
     elif form == "scanned":
         tile_outers = max(1, TURNED_TILE // length)
         if workers > 1:
@@ -208,7 +212,7 @@ def _layout(
             tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
         plane_rows = min(length, tile_rows + 2 * (n - 1))
         axes, passes, positions = _box(dimensions, first, plane_rows, tile_lanes, real)
-        sizes.update(passes, planes=2 * plane_rows * row * tile_lanes + SLACK)
+        sizes.update(passes, planes=2 * _apart(plane_rows * row * tile_lanes + GAP))
     step = length
     if form == "direct" and kept and not in_place:
         step = max(2 * n, DIRECT_KEPT // len(kept) // tile_lanes - n)
