@@ -12,6 +12,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.typed_passes import NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes
 
 PART = b"numba-lrn-part"  # marks the functions of parts
 
@@ -122,9 +124,21 @@ class EntryCompiler(Compiler):
 
 
 class PartCompiler(EntryCompiler):
-    """The same for what they call."""
+    """The same for what they call, which has neither closures nor arithmetic of whole arrays.
+
+    Without the passes that look for these n = 63 takes 3.7 s of processor time backward instead of 4.0.
+    """
 
     library = PartLibrary
+
+    def define_pipelines(self) -> Any:
+        """Numba's passes but for two."""
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes = [
+                each for each in pipeline.passes if each[0] not in (InlineClosureLikes, NopythonRewrites)
+            ]
+        return pipelines
 
 
 class LoopCompiler(PartCompiler):

@@ -18,6 +18,7 @@ from numba_lrn.algorithm.window.contract import Space
 from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.backends.cpu import primitives as cpu_primitives
 from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
+from numba_lrn.backends.cpu.span import array_of, array_type, spans
 
 
 @functools.cache
@@ -31,7 +32,7 @@ def _dispatcher(form: str, real_name: str):
     namespace["window_strip"] = namespace["plane_window_strip"]
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),
-        {"run_pass": namespace[f"plane_{form}"], "Planes": Planes, "Space": Space, "Parts": Parts},
+        {"run_pass": namespace[f"plane_{form}"], "Planes": Planes, "Space": Space, "Parts": Parts, "spans": spans},
         name,
     )
     plane = np.empty(1, real_name)
@@ -75,6 +76,9 @@ def _entry(stamp: str) -> Callable:
     ):
         stamp  # noqa: B018
         space = Space(length, unit, unit, before, after, 0, 0)
+        source, target, total, running, suffix, turned, positions = spans(
+            (source, target, total, running, suffix, turned, positions)
+        )
         run_pass(
             Planes(source, target), Parts(total, running, suffix, turned), space, outers, strip, positions, first, last
         )
@@ -85,17 +89,20 @@ def _entry(stamp: str) -> Callable:
 @intrinsic
 def _call(typingctx, address, source, target, total, running, suffix, turned, positions, o, n, u, b, a, s, f, e):
     """Call the pass at ``address``."""
-    planes = (source, target, total, running, suffix, turned, positions)
-    pass_types = planes + (numba_types.int64,) * 8
+    memory = (source, target, total, running, suffix, turned, positions)
+    numbers = (numba_types.int64,) * 8
+    pass_types = (*map(array_type, memory), *numbers)
 
     def codegen(context, builder, signature, arguments):
         convention = context.call_conv
         pointer = convention.get_function_type(numba_types.none, pass_types).as_pointer()
-        function = builder.inttoptr(arguments[0], pointer)
-        convention.call_function(builder, function, numba_types.none, pass_types, arguments[1:])
+        address, *values = arguments
+        function = builder.inttoptr(address, pointer)
+        arrays = [array_of(context, builder, span, value) for span, value in zip(memory, values, strict=False)]
+        convention.call_function(builder, function, numba_types.none, pass_types, arrays + values[len(memory) :])
         return context.get_dummy_value()
 
-    return numba_types.void(numba_types.int64, *pass_types), codegen
+    return numba_types.void(numba_types.int64, *memory, *numbers), codegen
 
 
 @compile_part

@@ -12,6 +12,7 @@ from numba_lrn.algorithm.primitives import fence
 from numba_lrn.algorithm.recipes import SUMS, Arrays
 from numba_lrn.algorithm.window.contract import Space, Tile, based, move_to_front
 from numba_lrn.backends.cpu.primitives import misalignment
+from numba_lrn.backends.cpu.span import spans
 
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
 BEHIND = False
@@ -22,8 +23,7 @@ SHARES = False  # whether the stages ahead add up something over all elements
 class Buffers(NamedTuple):
     """The parts of a worker's memory. In the place of one that a kernel does not use there is a number.
 
-    An array is seven arguments of each function that it is passed to: leaving out those that are not used takes
-    5 % of the calls that a compilation makes.
+    Each is two arguments of every function that they are passed to, and compiling those takes time.
     """
 
     total: Any  # window sums
@@ -75,6 +75,8 @@ def entry(stamp: str) -> Callable:
 
     def run(arrays, workspace, positions, scalars, layout, first_worker, last_worker, workers):
         stamp  # noqa: B018
+        arrays = spans(arrays)
+        workspace, positions, scalars, layout = spans((workspace, positions, scalars, layout))
         for worker in range(first_worker, last_worker):
             run_worker(arrays, workspace, positions, scalars, layout, worker, workers)
 
