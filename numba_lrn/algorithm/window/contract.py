@@ -7,6 +7,7 @@ from numba_lrn.algorithm.primitives import load, store
 
 # Injected constants, by which a compiler drops what a stage does not need.
 STREAMS = False  # whether the stage writes a result, which may go past the caches
+FETCHES = False  # whether the stage is the first to read its rows, and should ask for them ahead
 RAISES = True  # whether ``emit`` returns the d that it raised to a power
 REDUCES = False  # whether ``emit`` then returns three numbers to be added up
 TERMS = 0  # elements of a full window, where a kernel is made for one window, else 0
@@ -77,6 +78,12 @@ def emit(arrays, buffers, par, at, slot, total):
 def emit_extremes(arrays, buffers, par, at, slot, total):
     """``emit`` with a power that is right for an infinite d and for NaN too; injected."""
     raise NotImplementedError("a backend injects the stage's end")
+
+
+@injected
+def fetch_ahead(arrays, at, count):
+    """Ask for what the stage will read of ``count`` neighbours, for the caches to have it then; injected."""
+    raise NotImplementedError("a backend injects the function")
 
 
 @injected

@@ -8,14 +8,15 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from numba_lrn.algorithm import formulas, power, primitives, recipes, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import contract
+from numba_lrn.backends.cpu import memory, worker
 from numba_lrn.backends.cpu import primitives as cpu_primitives
-from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
 from numba_lrn.backends.cpu.planes import sum_plane
 from numba_lrn.backends.cpu.threads import parallel_loop
@@ -87,6 +88,8 @@ def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
         "emit": (terms if stage.raises else at_extremes)[stage.emit],
         "emit_extremes": at_extremes[stage.emit],
         "STREAMS": bool(stage.result),
+        "FETCHES": stage is RECIPES[variant.recipe].stages[0] and not _waits_for_memory(variant),
+        "fetch_ahead": _fetch_ahead(variant),
         "RAISES": stage.raises,
         "REDUCES": stage.reduces,
         "TERMS": variant.terms,
@@ -108,6 +111,21 @@ def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
         namespace["emit_and_pass"] = terms[stage.passes]
     namespace["run"] = namespace[variant.form if stage.add else "pointwise"]
     return namespace
+
+
+def _waits_for_memory(variant: Variant) -> bool:
+    """Whether a kernel computes so little that memory is its only limit: then nothing is gained by asking ahead."""
+    named = variant.power not in ("power_general", "power_wide", "power_platform")
+    return bool(variant.terms) and named and variant.dtype not in memory.CARRIERS
+
+
+def _fetch_ahead(variant: Variant) -> Any:
+    """The function that asks for what a recipe's first stage reads."""
+    alone = variant.recipe.startswith("forward") or "g" not in RECIPES[variant.recipe].names
+    function = worker.fetch_x if alone else worker.fetch_x_and_g
+    line = memory.LINE // np.dtype(memory.CARRIERS.get(variant.dtype, variant.dtype)).itemsize
+    namespace = {"prefetch": cpu_primitives.prefetch, "LINE": line}
+    return compile_part(rebind(function, namespace, f"{function.__name__}__{line}"))
 
 
 def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> Any:

@@ -139,6 +139,21 @@ def store_past_caches(typingctx, array, index, value):
 
 
 @intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for the cache line of array[index], which may lie beyond the array: nothing is read."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.bitcast(_element(context, builder, signature.args[0], *arguments), byte)
+        function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        builder.call(function, [pointer, INT32(0), INT32(3), INT32(1)])  # to be read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
 def misalignment(typingctx, array, index):
     """Elements from array[index] to the beginning of the next cache line."""
     word = ir.IntType(64)

@@ -6,13 +6,15 @@ The names that stand for a kernel's own stages and arrays are injected (kernels.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.binding import injected
+from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.formulas import Parameters
 from numba_lrn.algorithm.primitives import fence
 from numba_lrn.algorithm.recipes import SUMS, Arrays
 from numba_lrn.algorithm.window.contract import Space, Tile, based, move_to_front
-from numba_lrn.backends.cpu.primitives import misalignment
+from numba_lrn.backends.cpu.primitives import misalignment, prefetch
 from numba_lrn.backends.cpu.span import spans
+
+LINE = 0  # elements of a cache line; injected
 
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
 BEHIND = False
@@ -91,6 +93,21 @@ def part(memory, first, last):
 def no_part(memory, first, last):
     """The same where it does not."""
     return 0
+
+
+@loop
+def fetch_x(arrays, at, count):
+    """Ask for ``count`` neighbours of x."""
+    for j in range(0, count, LINE):
+        prefetch(arrays.x, at + j)
+
+
+@loop
+def fetch_x_and_g(arrays, at, count):
+    """Ask for ``count`` neighbours of x and of g."""
+    for j in range(0, count, LINE):
+        prefetch(arrays.x, at + j)
+        prefetch(arrays.g, at + j)
 
 
 def misalignment_of_out(arrays, at):
