@@ -22,7 +22,8 @@ from numba_lrn.backends.cpu.processor import processor
 from numba_lrn.backends.cpu.worker import Layout
 from numba_lrn.operator import LocalResponseNorm
 
-# Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core). docs/performance.md has the figures.
+# Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core), those of windows along short rows and in
+# boxes on an EPYC (Zen 5, 1 MB). docs/performance.md has the figures.
 FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 16  # windows up to this many elements are added term by term
 ROW = 32  # rows shorter than this make no loops of their own
@@ -37,7 +38,6 @@ PAGE = 1024  # elements of a page, at most
 KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
 DIRECT_KEPT = 96 * 1024  # elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5
 BOX_TILE = 192 * 1024
-GAP = 512  # elements after a plane, beyond the reach of windows with masks: LLVM tests whether they may meet the other
 PLANE_DIRECT = 24  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
@@ -195,7 +195,7 @@ def _layout(
         pass_form = "scanned" if inner == 1 else form
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
         scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": _scanned(plane_rows, n)}
-        sizes.update(scratch, planes=2 * (tile_outers * plane_rows * inner + GAP))
+        sizes.update(scratch, planes=2 * (tile_outers * plane_rows * inner + SLACK))
     elif form == "scanned":
         tile_outers = max(1, TURNED_TILE // length)
         if workers > 1:
@@ -212,7 +212,7 @@ def _layout(
             tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
         plane_rows = min(length, tile_rows + 2 * (n - 1))
         axes, passes, positions = _box(dimensions, first, plane_rows, tile_lanes, real)
-        sizes.update(passes, planes=2 * _apart(plane_rows * row * tile_lanes + GAP))
+        sizes.update(passes, planes=2 * _apart(plane_rows * row * tile_lanes + SLACK))
     step = length
     if form == "direct" and kept and not in_place:
         step = max(2 * n, DIRECT_KEPT // len(kept) // tile_lanes - n)
