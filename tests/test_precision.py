@@ -29,7 +29,7 @@ FORMS = {
     "masked": ("contiguous", (2, 3, 5, 8, 24)),
     "prefix": ("across rows", (17, 63, 255, 1024)),
     "scanned": ("contiguous", (25, 63, 255, 1024)),
-    "turned": ("contiguous", (41, 255)),
+    "turned": ("contiguous", (41, 63, 255, 1024)),
 }
 # Every power function and every form in each dtype that may differ; half types are computed by float32's.
 VARIANTS = [
@@ -41,7 +41,7 @@ VARIANTS = [
     ("float32", 1.0, "direct"),
     ("float32", 2.0, "masked"),
     ("float32", 2.0, "scanned"),
-    *(("float64", 0.75, form) for form in FORMS if form != "turned"),
+    *(("float64", 0.75, form) for form in FORMS),
     *(("float64", beta, "masked") for beta in (0.25, 0.5, 0.6, 1.0, 2.0)),
     ("float16", 0.75, "direct"),
     ("float16", 0.75, "scanned"),
