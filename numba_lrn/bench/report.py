@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -165,9 +164,9 @@ class Report:
     def _copy_rates(self) -> str:
         """What a large copy beside the rows says of the machine."""
         rates = [row.copy_rate for row in self.rows if row.copy_rate]
-        if not rates:
+        if not self.usual_copy_rate:
             return ""
-        usual, low, high = (value / 1e9 for value in (statistics.median(rates), min(rates), max(rates)))
+        usual, low, high = (value / 1e9 for value in (self.usual_copy_rate, min(rates), max(rates)))
         return f"A large copy beside each row ran at {usual:.0f} GB/s ({low:.0f} to {high:.0f}). "
 
     def remarks(self) -> list[str]:

@@ -39,6 +39,11 @@ class Settings:
     repeats: int = 2  # how often a row taken in another state of the machine than most is measured again at the end
 
 
+def name_of(case: str, direction: str, layout: str, dtype: str) -> str:
+    """What a row computes, in words."""
+    return f"{case} {direction} {layout} {dtype}"
+
+
 @dataclass
 class Row:
     """One line of the result; times are seconds a call."""
@@ -100,7 +105,7 @@ class Row:
     @property
     def name(self) -> str:
         """What was computed, in words."""
-        return f"{self.case} {self.direction} {self.layout} {self.dtype}"
+        return name_of(self.case, self.direction, self.layout, self.dtype)
 
     @property
     def label(self) -> str:
@@ -189,7 +194,7 @@ class Bench:
                 self.skipped.append(Skipped(OURS, f"{case.name} {layout} {dtype}", str(reason)))
                 continue
             for direction in self.settings.directions:
-                progress(f"{case.name} {direction} {layout} {dtype}", done, steps)
+                progress(name_of(case.name, direction, layout, dtype), done, steps)
                 self.rows += self._run_one(problem, direction)
                 done += 1
         for _ in range(self.settings.repeats):
@@ -203,7 +208,7 @@ class Bench:
         usual = usual_rate([row.copy_rate for row in self.rows])
         for case, layout, dtype in todo:
             for direction in self.settings.directions:
-                name = f"{case.name} {direction} {layout} {dtype}"
+                name = name_of(case.name, direction, layout, dtype)
                 before = {row.contestant: row for row in self.rows if row.name == name}
                 if not before or is_usual(before[OURS].copy_rate, usual):
                     continue
@@ -252,7 +257,7 @@ class Bench:
         samplers: dict[str, Callable[[], float]] = {name: item.sample for name, item in contestants.items()}
         first_calls, notes = {OURS: first_call}, {OURS: list[str]()}
 
-        label = f"{problem.case.name} {direction} {problem.layout} {problem.dtype}"
+        label = name_of(problem.case.name, direction, problem.layout, problem.dtype)
         rates = self._memory.rates() if buffers.cold else []
         with self._peers(problem, direction, buffers, label) as prepared:
             for name, (peer, first, note) in prepared.items():

@@ -49,8 +49,7 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     high = min(last + space.after, space.length)
     rows = high - low
     size = rows * width
-    source = buffers.planes[:size]
-    target = buffers.planes[buffers.planes.size // 2 :][:size]
+    source, target = two_planes(buffers, size)
     plane_terms(arrays, buffers, source, space, tile, low, high)
     entries = space.axes.size // AXIS_FIELDS
     for index in range(entries - 1):
@@ -79,6 +78,16 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
         slot = place - tile.base * width
         write_row(arrays, buffers, par, tile, at, slot, target, place - low * width, runs * tile.lanes)
         run += runs
+
+
+def two_planes(buffers, size):
+    """The two planes of ``size`` elements, each in its half of their buffer.
+
+    Right behind one another those of 32×32 elements would have the same place in their pages: 16×16 takes 1.0 ns an
+    element so, and 0.9 in halves, backward 2.0 and 1.8.
+    """
+    half = buffers.planes.size // 2
+    return buffers.planes[:size], buffers.planes[half : half + size]
 
 
 @loop

@@ -5,7 +5,7 @@ The outer indices become the lanes of the block; where there are few of them, pa
 
 from numba_lrn.algorithm.binding import loop
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.box import axis_of, plane_terms, sum_plane
+from numba_lrn.algorithm.window.box import axis_of, plane_terms, sum_plane, two_planes
 from numba_lrn.algorithm.window.prefix import period_of
 from numba_lrn.algorithm.window.strips import write_row
 
@@ -22,8 +22,7 @@ def turned(arrays, buffers, par, space, tile, positions, first, last):
     high = min(last + space.after, space.length)
     rows = high - low
     size = outers * rows * space.inner
-    source = buffers.planes[:size]
-    target = buffers.planes[buffers.planes.size // 2 :][:size]
+    source, target = two_planes(buffers, size)
     plane_terms(arrays, buffers, source, space, tile, low, (outers - 1) * space.length + high)
     axis = axis_of(space.axes, 0)
     sum_plane(

@@ -195,7 +195,7 @@ def _layout(
         pass_form = "scanned" if inner == 1 else form
         axes = [address_of(pass_form, real), 1, length, inner, before, after]
         scratch = _turned(tile_outers, plane_rows, inner, n) if inner > 1 else {"turned": _scanned(plane_rows, n)}
-        sizes.update(scratch, planes=2 * (tile_outers * plane_rows * inner + SLACK))
+        sizes.update(scratch, planes=_two_planes(tile_outers * plane_rows * inner))
     elif form == "scanned":
         tile_outers = max(1, TURNED_TILE // length)
         if workers > 1:
@@ -212,7 +212,7 @@ def _layout(
             tile_rows = min(length, -(-max(2 * n, BOX_TILE // (row * tile_lanes)) // n) * n)
         plane_rows = min(length, tile_rows + 2 * (n - 1))
         axes, passes, positions = _box(dimensions, first, plane_rows, tile_lanes, real)
-        sizes.update(passes, planes=2 * _apart(plane_rows * row * tile_lanes + SLACK))
+        sizes.update(passes, planes=_two_planes(plane_rows * row * tile_lanes))
     step = length
     if form == "direct" and kept and not in_place:
         step = max(2 * n, DIRECT_KEPT // len(kept) // tile_lanes - n)
@@ -235,6 +235,11 @@ def _apart(size: int) -> int:
     cache takes 0.95 × the time.
     """
     return size + (3 * PAGE // 8 - size) % PAGE if size else 0
+
+
+def _two_planes(size: int) -> int:
+    """The size of a buffer of two planes, whose sums may exceed them."""
+    return 2 * _apart(size + SLACK)
 
 
 def _scanned(rows: int, n: int) -> int:
