@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytest.importorskip("asv_runner")
+
 from benchmarks import common, smoke
 from numba_lrn.bench.cases import CASES
 from tests.support import optional
