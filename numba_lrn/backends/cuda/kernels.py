@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, stages, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, spread, stages, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -35,8 +35,10 @@ PACKS = (8, 0)  # from this compute capability on, one instruction rounds two fl
 FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "small": (whole, whole.whole, 7),
     "small_last": (whole, whole.whole, 7),
+    "small_spread": (whole, spread.spread, 7),
     "wide": (whole, whole.whole, 7),
     "wide_last": (whole, whole.whole, 7),
+    "wide_spread": (whole, spread.spread, 7),
     "prefix": (prefix, prefix.prefix, 6),
     "prefix_scratch": (prefix, prefix.prefix, 6),
     "box_contiguous": (box, box.box, 6),
@@ -62,6 +64,7 @@ class Variant(NamedTuple):
     before: int  # the window of the first phase, where it is compiled in
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
+    span: int = 1  # how far apart the lanes of a block that holds axes lie, where they are no neighbours
 
     @property
     def real(self) -> str:
@@ -77,6 +80,11 @@ class Variant(NamedTuple):
     def holds_axis(self) -> bool:
         """Whether a block holds whole axes, or tiles of them."""
         return FORMS[self.form][0] is whole
+
+    @property
+    def spread(self) -> bool:
+        """Whether a block holds columns that are apart."""
+        return self.form.endswith("spread")
 
     @property
     def columns(self) -> int:
@@ -282,7 +290,7 @@ def name_of(variant: Variant) -> str:
     ends = "_".join(end for phase in variant.phases for _, end in phase.stages)
     way = "adjacent" if variant.adjacent else "spread"
     window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
-    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}"
+    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}"
 
 
 @functools.cache

@@ -20,8 +20,10 @@ def edges(variant):
 
 def summing(name, phase, steps, columns, before, after):
     """The function of this name, and what it is made of."""
+    gap = max(steps - before - after, 0)
     places = [
-        {"FIELD": field, "PLANES": field * steps, "LEFT": before, "RIGHT": after} for field in range(len(phase.summed))
+        {"FIELD": field, "PLANES": field * (steps - gap), "LEFT": before, "RIGHT": after, "GAP": gap}
+        for field in range(len(phase.summed))
     ]
     return {
         f"{name}_show": [(show, place) for place in places],
@@ -40,11 +42,11 @@ def exchange(near, shared, here, behind, ahead, totals):
 
 
 def show(near, shared, here):
-    """Put the rows that others need into shared memory."""
+    """Put the rows that others need into shared memory: the first RIGHT and the last LEFT, between which is a gap."""
     thread, threads, _, _, _ = here
     for step in range(STEPS):
         if step < RIGHT or step >= STEPS - LEFT:
-            place = (PLANES + step) * threads + thread
+            place = (PLANES + (step if step < RIGHT else step - GAP)) * threads + thread
             store_columns(shared, place * LANES, near[FIELD], (LEFT + step) * LANES)
 
 
@@ -57,7 +59,8 @@ def see(near, shared, here):
         for lane in range(LANES):
             near[FIELD][row * LANES + lane] = real(0.0)
         if group >= np.int32(-away):
-            place = (PLANES + ahead - away * STEPS) * threads + thread + away * hop
+            step = ahead - away * STEPS
+            place = (PLANES + (step if step < RIGHT else step - GAP)) * threads + thread + away * hop
             load_columns(shared, place * LANES, near[FIELD], row * LANES)
     for row in range(RIGHT):
         away = 1 + row // STEPS

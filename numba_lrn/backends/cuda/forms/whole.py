@@ -1,15 +1,17 @@
 """A block holds the whole axis, or a tile of it: every element is read once, whatever the window.
 
-The rows of the axis lie in groups of STEPS. A thread has one group in registers, of LANES neighbouring columns, or of
-one column where the axis is the last in memory. What its windows need of other groups goes through shared memory
-(small.py and wide.py), and so does what a first phase keeps for the second.
+The rows of the axis lie in groups of STEPS. A thread has one group in registers, of LANES columns, or of one column where
+the axis is the last in memory. What its windows need of other groups goes through shared memory (small.py and wide.py),
+and so does what a first phase keeps for the second.
+
+Columns are neighbours where vectors of them are aligned, and else *spread* (spread.py).
 
 Where the axis does not fit into a block it is cut into tiles. A tile has ``lead`` groups before its own, and some
 after, which compute what its windows need and no result. Groups begin at multiples of STEPS whatever the tile, so that
 tiles change no bit.
 """
 
-from numba_lrn.backends.cuda.forms import small, wide
+from numba_lrn.backends.cuda.forms import small, spread, wide
 from numba_lrn.backends.cuda.forms.stages import emitting
 
 
@@ -37,6 +39,7 @@ def constants(variant):
         "FIELDS": len(first.summed) + len(variant.own),
         "TWICE": variant.twice,
         "LANES": variant.columns,
+        "SPAN": variant.span,
         "BATCH": variant.steps * variant.columns,
         "ALL": variant.steps * variant.columns * variant.windows,
         "CONTIGUOUS": variant.contiguous,
@@ -56,17 +59,19 @@ def helpers(variant):
     middle, middle_behind = before * columns, after * columns
     summing = way_of(variant).summing
 
+    load, store = (load_group, store_own) if variant.adjacent else (spread.load_group, spread.store_own)
+
     def storing(phase):
-        return [(store_own, {"FIELD": own(name), "POINTER": pointer(name)}) for name in variant.stored(phase)]
+        return [(store, {"FIELD": own(name), "POINTER": pointer(name)}) for name in variant.stored(phase)]
 
     return {
         "quotient": [(quotient, {})],
         "load_summed": [
-            (load_group, {"FIELD": place, "POINTER": pointer(name), "START": middle})
+            (load, {"FIELD": place, "POINTER": pointer(name), "START": middle})
             for place, name in enumerate(first.summed)
         ],
         "load_others": [
-            (load_group, {"FIELD": own(name), "POINTER": pointer(name), "START": 0})
+            (load, {"FIELD": own(name), "POINTER": pointer(name), "START": 0})
             for name in variant.loaded
             if name not in first.summed
         ],
@@ -86,10 +91,11 @@ def helpers(variant):
         "store_results_behind": storing(last),
         **summing("sum_windows_behind", last, steps, columns, variant.after, variant.before),
         "second_phase": [(behind_whole, {})] if variant.twice else [],
+        "both_phases": [(both_phases, {})],
     }
 
 
-def load_group(pointers, at, rows, pitch, into):
+def load_group(pointers, at, rows, pitch, present, into):
     """The thread's rows of one array; zeros beyond the axis, and where there is no column.
 
     Asking for each row whether it is there takes as many instructions as finding its address.
@@ -105,7 +111,7 @@ def load_group(pointers, at, rows, pitch, into):
                 load_lanes(pointers[POINTER], at + first * pitch, into[FIELD], START + first * LANES)
 
 
-def store_own(pointers, at, rows, pitch, own):
+def store_own(pointers, at, rows, pitch, present, own):
     """Write the thread's rows of one array."""
     if rows == STEPS:
         for first in range(0, STEPS, WIDTH):
@@ -138,8 +144,6 @@ def quotient(number, divisor, bound):
 def whole(local, pointers, integers, par, sums):
     """One phase or both."""
     columns, length, inner, chunk, lead, behind, ahead = integers
-    near = Near(*local[:SUMMED])
-    own = Values(*local[SUMMED:FIELDS])
     # Numbers of threads are of 32 bits: comparing in 64 takes two instructions.
     thread = np.int32(cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x)
     threads = np.int32(cuda.blockDim.x * cuda.blockDim.y)
@@ -150,10 +154,10 @@ def whole(local, pointers, integers, par, sums):
         pitch = np.int64(1)
     else:
         group, groups, hop = np.int32(cuda.threadIdx.y), np.int32(cuda.blockDim.y), np.int32(cuda.blockDim.x)
+        pitch = inner
         column = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * LANES
         outer = quotient(column, inner, columns)
         base = outer * length * inner + (column - outer * inner)
-        pitch = inner
     # hop: how far apart a thread and its neighbours along the axis are, in threads.
     here = thread, threads, group, groups, hop
     first = (cuda.blockIdx.z * cuda.gridDim.y + cuda.blockIdx.y) * chunk
@@ -162,28 +166,42 @@ def whole(local, pointers, integers, par, sums):
     if column < columns and row >= 0 and row < length:
         rows = np.int32(min(length - row, STEPS))
     mine = rows if row >= first and row < first + chunk else np.int32(0)
-    at = base + row * pitch
+    ground = base + row * pitch, rows, mine, pitch, np.int32(LANES)
+    both_phases(local, pointers, ground, par, here, behind, ahead, sums)
+
+
+def both_phases(local, pointers, ground, par, here, behind, ahead, sums):
+    """Read, sum, compute and write on a thread's ``ground``.
+
+    That is the place of its first row; how many of its rows there are, and how many it writes; how far apart they are
+    in memory; and how many of its columns there are.
+    """
+    at, rows, mine, pitch, present = ground
+    near = Near(*local[:SUMMED])
+    own = Values(*local[SUMMED:FIELDS])
     shared = cuda.shared.array(0, real_type, alignment=SHARED_ALIGNMENT)
     totals = cuda.local.array(ALL, real)
     shares = cuda.local.array(3, real)
     for index in range(3):
         shares[index] = real(0.0)
-    load_summed(pointers, at, rows, pitch, near)
-    load_others(pointers, at, rows, pitch, own)
+    load_summed(pointers, at, rows, pitch, present, near)
+    load_others(pointers, at, rows, pitch, present, own)
     take_own(near, own)
     sum_windows(near, shared, here, behind, ahead, totals)
     for slot in range(BATCH):
-        emit_stages(own, par, slot, slot, totals, slot, slot // LANES < mine, shares)
+        counts = slot // LANES < mine and slot % LANES < present
+        emit_stages(own, par, slot, slot, totals, slot, counts, shares)
         if SUMS and slot % 8 == 7:
             add_shares(shares, sums)
     if SUMS and BATCH % 8 > 0:
         add_shares(shares, sums)
-    store_results(pointers, at, mine, pitch, own)
-    second_phase(local, own, pointers, at, rows, mine, pitch, par, here, behind, ahead, shared, totals, shares)
+    store_results(pointers, at, mine, pitch, present, own)
+    second_phase(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares)
 
 
-def behind_whole(local, own, pointers, at, rows, mine, pitch, par, here, behind, ahead, shared, totals, shares):
+def behind_whole(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares):
     """The second phase."""
+    at, rows, mine, pitch, present = ground
     near = Behind(*local[FIELDS:])
     keep_inside(own, rows)
     take_kept(own, near)
@@ -191,4 +209,4 @@ def behind_whole(local, own, pointers, at, rows, mine, pitch, par, here, behind,
     sum_windows_behind(near, shared, here, ahead, behind, totals)
     for slot in range(BATCH):
         emit_stages_behind(own, par, slot, slot, totals, slot, False, shares)
-    store_results_behind(pointers, at, mine, pitch, own)
+    store_results_behind(pointers, at, mine, pitch, present, own)
