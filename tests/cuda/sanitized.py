@@ -19,6 +19,9 @@ CASES = {
     "tiles": ((1, 9001, 4), 1, 63, False),
     "prefix": ((1, 6000, 4), 1, 2001, False),
     "box": ((3, 4, 12, 16), (2, 3), 3, True),
+    "box, odd planes": ((5, 7, 13, 11), (2, 3), 5, True),
+    "box, tiles": ((1, 2, 40, 1200), (2, 3), 5, True),
+    "box, channels last": ((2, 14, 13, 12), (1, 2), 5, True),
     "large box": ((2, 2, 30, 32), (2, 3), 19, False),
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
 from numba_lrn.backends.cuda.phases import CALLERS
-from numba_lrn.backends.cuda.plan import Device, most_threads
+from numba_lrn.backends.cuda.plan import WALK_THREADS, Device, most_threads
 from tests.support import DTYPES
 
 pytestmark = pytest.mark.compiled
@@ -32,10 +32,17 @@ def variants(problems, dtypes, recipes=report.RECIPES):
 
 
 FLOAT32 = ("float32",)
+# Both phases of a box in one kernel, which unrolls most.
+BOXES = (
+    report.Problem("box 3×3", report.PLANES, report.NCHW, (2, 3), 3),
+    report.Problem("box 5×5, 55×55", (32, 64, 55, 55), report.NCHW, (2, 3), 5),
+    report.Problem("box 5×5, channels last", report.PLANES, report.NHWC, (2, 3), 5),
+)
 MAIN = {
     **variants(report.MAIN[:2], ("float32", "float16")),
     **variants(report.MAIN[2:], FLOAT32),
     **variants(report.MAIN[:2], FLOAT32, report.DERIVATIVES),
+    **variants(BOXES, FLOAT32, ("backward", "double_backward")),
 }
 BFLOAT16 = variants(report.MAIN[:1], ("bfloat16",))
 OTHERS = {
@@ -57,6 +64,13 @@ LARGE, LARGE64 = (
     )
     for beta in (1.7, 0.75)
 )
+LARGE_BOXES, LARGE_BOXES64 = (
+    tuple(
+        report.Problem(f"box 9×9, {layout}, β = {beta}", report.PLANES, order, (2, 3), 9, beta)
+        for layout, order in (("NCHW", report.NCHW), ("NHWC", report.NHWC))
+    )
+    for beta in (1.7, 0.75)
+)
 ALL = {
     **OTHERS,
     **MAIN,
@@ -64,6 +78,9 @@ ALL = {
     **variants(LARGE, ("float32",), ("backward_all", "jvp", "double_backward")),
     **variants(LARGE, ("float16",), ("backward", "double_backward")),
     **variants(LARGE64, ("float64",), ("backward_all", "double_backward")),
+    **variants(LARGE_BOXES, FLOAT32, ("backward_all", "double_backward")),
+    **variants(LARGE_BOXES64, ("float64",), ("backward_all", "double_backward")),
+    **variants(BOXES, ("float16", "float64"), ("backward",)),
 }
 # What kernels of one variant share is compiled once where they follow each other.
 TARGETS = [
@@ -90,6 +107,8 @@ def check(variant, capability):
     assert linked.registers <= (192 if variant.twice and variant.windows > 1 else 176)
     if variant.holds_axis:
         check_registers(variant, linked)
+    if variant.form.startswith("walk"):
+        assert linked.registers * WALK_THREADS <= 65536
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces
@@ -174,6 +193,10 @@ LIMITS = {
     ("NCHW, n = 5", "double_backward", "float32"): 153,
     ("NHWC, n = 5", "forward", "float32"): 37,
     ("NHWC, n = 5", "backward", "float32"): 54,
+    ("box 5×5", "backward", "float32"): 74,
+    ("box 5×5", "backward", "float16"): 70,
+    ("box 5×5", "backward_all", "float32"): 129,
+    ("box 5×5", "double_backward", "float32"): 157,
     ("NCHW, n = 63", "forward", "float32"): 49,
     ("NCHW, n = 63", "backward", "float32"): 107,
 }

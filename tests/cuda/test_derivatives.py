@@ -27,6 +27,7 @@ simulated = pytest.mark.simulated
 DERIVATIVES = ("jvp", "backward_parameters", "backward_all", "double_backward")
 # recipe: its results by the names of their arrays, with the reference and the sum of the absolute terms.
 TRUTHS = {
+    "backward": lambda op, x, g, v: {"out": (reference.backward(op, g, x), reference.backward_magnitude(op, g, x))},
     "jvp": lambda op, x, g, v: {"out": (reference.jvp(op, x, v), reference.jvp_magnitude(op, x, v))},
     "backward_parameters": lambda op, x, g, v: {"sums": _sums(op, g, x)},
     "backward_all": lambda op, x, g, v: {

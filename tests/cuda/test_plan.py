@@ -83,12 +83,11 @@ def test_tiles_leave_room_for_what_windows_reach(n, recipe):
             assert (groups - lead) * launch.variant.steps - tile >= reach
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((2, 8, 12, 16), (2, 3)), ((2, 8, 40, 44), (2, 3))])
-def test_results_that_an_earlier_launch_writes_cannot_lie_in_an_input(shape, axis):
+def test_results_that_an_earlier_launch_writes_cannot_lie_in_an_input():
     """The second derivative writes one of its results before it has read the last of its inputs."""
-    op = LocalResponseNorm(3 if shape[2] < 20 else 19, axis=axis)
-    assert not plan_of(op, "double_backward", shape, "float32").in_place
-    assert plan_of(op, "backward", shape, "float32").in_place
+    op = LocalResponseNorm(19, axis=(2, 3))
+    assert not plan_of(op, "double_backward", (2, 8, 40, 44), "float32").in_place
+    assert plan_of(op, "backward", (2, 8, 40, 44), "float32").in_place
 
 
 def test_windows_that_no_block_can_hold_go_to_threads():

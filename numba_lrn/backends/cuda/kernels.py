@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, spread, stages, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -43,6 +43,8 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "prefix_scratch": (prefix, prefix.prefix, 6),
     "box_contiguous": (box, box.box, 6),
     "box_strided": (box, box.box, 6),
+    "walk_contiguous": (walk, walk.walk, 9),
+    "walk_strided": (walk, walk.walk, 9),
 }
 # Power functions that are right where d is Inf or NaN; the others are asked where d is finite only.
 RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")

@@ -23,6 +23,7 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
+from numba_lrn.backends.cuda.forms import walk
 from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.operator import LocalResponseNorm
@@ -49,6 +50,12 @@ UNIT = 1
 BOX_ROWS, BOX_ROW = 11, 9
 BOX_RING = 48
 BOX_STEPS = 4
+# Both phases of such a box in one kernel (forms/walk.py): bytes of a row that a thread has; registers for the sums of
+# its last n rows, at most; those sums times the rows at a time, at most; threads of a block.
+WALK_BYTES = 8
+WALK_RING = 22
+WALK_STEPS, WALK_SUMS = 4, 40
+WALK_THREADS = 256
 # Prefix sums by a thread on its own.
 PREFIX_ROWS = 4  # at a time
 SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
@@ -57,6 +64,7 @@ SMALL_BLOCK = 32
 THREADS = 1024  # a multiprocessor: below it, the axis is cut into chunks
 SHARED_BYTES = 48 * 1024
 MAX_GRID = 65535  # of the second and third extents
+MAX_ROWS = 2**30  # of a chunk: they are counted in 32 bits
 LONG_POWERS = ("power_general", "power_wide")  # which take more instructions than the rest
 # Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
 # bfloat16 it is everywhere.
@@ -175,12 +183,15 @@ class _Planner:
         self.temporaries: list[int] = []
         self.operands = {name: name for name in CALLERS}  # what the arrays of a recipe are for the launches
         self.blocks = 0
+        self.ahead = False  # whether the threads of the last launch have read all that they need before they write
 
     def plan(self) -> Plan:
         """One kernel for the whole operation where there is one, else one for each phase, or for each axis of it."""
         phases = phases_of(self.recipe)
         if len(self.axes) == 1 and self._form(self.axes[0], phases) != "prefix":
             self._launch(self.axes[0], phases)
+        elif len(phases) > 1 and self._is_small_box():
+            self._launch(self.axes[0], phases, beside=self.axes[1])
         elif len(self.axes) == 1 or self._is_small_box():
             for phase in phases:
                 self._phase(phase)
@@ -190,9 +201,7 @@ class _Planner:
         *earlier, last = self.launches
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
         written = {name for launch in earlier for phase in launch.variant.phases for name in phase.stored}
-        # A block that holds whole axes has read all that it needs before it writes.
-        ahead = not earlier and last.variant.holds_axis and last.grid[1:] == (1, 1)
-        in_place = ahead or not (summed | written) & set(CALLERS)
+        in_place = (self.ahead and not earlier) or not (summed | written) & set(CALLERS)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
         )
@@ -220,8 +229,13 @@ class _Planner:
     def _launch(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis | None = None) -> None:
         """One kernel: its variant, its grid, and where what it writes goes."""
         variant = self._variant(axis, phases, beside)
+        columns = axis.outer * axis.inner
         rest: tuple[int, ...]
-        if beside is not None:
+        if beside is not None and variant.twice:
+            columns //= beside.length
+            grid, block, chunk, rest, shared = self._walk(axis, beside, variant)
+            self.ahead = (grid[1], rest[2]) == (1, 1)
+        elif beside is not None:
             grid, block, chunk = self._grid(axis, variant, 2 * axis.n)
             rest, shared = (beside.length, beside.inner), 0
         elif variant.form == "prefix":
@@ -231,6 +245,7 @@ class _Planner:
             grid, block, chunk, lead = self._tiles(axis, variant)
             rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
             shared = _shown(variant) * math.prod(block)
+            self.ahead = grid[1:] == (1, 1)  # a block that holds whole axes
         for name in (name for phase in variant.phases for name in variant.stored(phase)):
             if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
                 self.operands[name] = self._temporary(self.elements)
@@ -239,7 +254,7 @@ class _Planner:
             self.operands["partials"] = self._temporary(PARTS * self.blocks)
             shared = max(shared, PARTS * math.prod(block) * self.real.itemsize)
         operands = tuple(self.operands[name] for name in variant.pointers)
-        numbers = (axis.outer * axis.inner, axis.length, axis.inner, chunk, *rest)
+        numbers = (columns, axis.length, axis.inner, chunk, *rest)
         assert len(numbers) == FORMS[variant.form][2]
         integers = tuple(np.int64(number) for number in numbers)
         self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
@@ -248,6 +263,8 @@ class _Planner:
         """Which form, with how many lanes and rows at a time."""
         if beside is None:
             return self._held(self._form(axis, phases), axis, phases)
+        if len(phases) > 1:
+            return self._walking(axis, phases, beside)
         extent = beside.length if beside.inner == 1 else beside.inner
         lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
         return Variant(
@@ -258,6 +275,28 @@ class _Planner:
             lanes,
             True,
             1 if lanes > 4 else BOX_STEPS // _windows(phases),
+            axis.before,
+            axis.after,
+            (beside.before, beside.after),
+        )
+
+    def _walking(self, axis: _Axis, phases: tuple[Phase, ...], beside: _Axis) -> Variant:
+        """The variant that runs both phases of a box."""
+        contiguous = beside.inner == 1
+        ring = axis.n * _windows(phases) * (self.real.itemsize // 4)
+        most = min(WALK_BYTES // self.dtype.itemsize, WALK_RING // ring)
+        lanes = self._lanes(most, beside.length if contiguous else beside.inner)
+        steps = WALK_STEPS
+        while steps > 1 and steps * lanes * ring > WALK_SUMS:
+            steps //= 2
+        return Variant(
+            "walk_contiguous" if contiguous else "walk_strided",
+            phases,
+            self._power_of(phases),
+            self.dtype.name,
+            lanes,
+            True,
+            steps,
             axis.before,
             axis.after,
             (beside.before, beside.after),
@@ -408,6 +447,38 @@ class _Planner:
         self.operands["scratch"] = self._temporary(sums // self.real.itemsize * grid[0] * grid[1] * block[0])
         return variant._replace(form="prefix_scratch"), grid, block, chunk, 0
 
+    def _walk(
+        self, axis: _Axis, beside: _Axis, variant: Variant
+    ) -> tuple[tuple[int, int, int], tuple[int, int, int], int, tuple[int, ...], int]:
+        """(grid, block, rows of a chunk, what else the form takes, shared bytes) of blocks that walk down both axes.
+
+        A block has planes side by side where the second axis is the last in memory, channels otherwise.
+        """
+        contiguous = beside.inner == 1
+        width = variant.lanes if contiguous else 1  # of a thread, along the second axis
+        columns = axis.outer * axis.inner // beside.length * width // variant.lanes
+        side = walk.side(variant)
+        edges = 2 * walk.edge(variant)
+        nbytes = walk.hop(variant) * variant.lanes * self.real.itemsize
+        most = min(WALK_THREADS // side, SHARED_BYTES // (nbytes * side) - edges)
+        threads = -(-beside.length // width)
+        lead = 0 if threads <= most else -(-(beside.n - 1) // width)
+        tiles = -(-threads // (most - 2 * lead))
+        tile = -(-threads // tiles)
+        across = lead + tile + lead
+        if contiguous:
+            side = _full_warps(
+                across, min(WALK_THREADS // across, SHARED_BYTES // (nbytes * (across + edges)), columns)
+            )
+        groups = -(-columns // side)
+        wanted = self.device.multiprocessors * THREADS
+        chunks = min(-(-wanted // (groups * side * tiles * across)), axis.length // (2 * axis.n), MAX_GRID)
+        chunk = -(-axis.length // max(chunks, 1, -(-axis.length // MAX_ROWS)))
+        grid = (groups * tiles, -(-axis.length // chunk), 1)
+        block = (across, side, 1) if contiguous else (side, across, 1)
+        rest = (beside.length, beside.inner, tiles, tile * width, lead)
+        return grid, block, chunk, rest, nbytes * side * (across + edges)
+
     def _grid(
         self, axis: _Axis, variant: Variant, unit: int, width: int | None = None
     ) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
@@ -486,6 +557,11 @@ def _halo(axis: _Axis, phases: tuple[Phase, ...], steps: int) -> tuple[int, int]
     both = axis.before + axis.after
     before, after = (both, both) if len(phases) > 1 else (axis.before, axis.after)
     return -(-before // steps), -(-after // steps)
+
+
+def _full_warps(threads: int, most: int) -> int:
+    """How many groups of so many threads fill their warps best."""
+    return max(range(1, most + 1), key=lambda groups: (groups * threads / -(-groups * threads // 32), groups))
 
 
 def _windows(phases: tuple[Phase, ...]) -> int:
