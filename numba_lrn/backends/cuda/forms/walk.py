@@ -1,24 +1,21 @@
-"""Small boxes over two axes, both phases in one walk: each array is read once or written once, and no other is.
+"""Small boxes over two axes, both phases in one kernel: each array is read once or written once, and no other is.
 
-A block walks down the first axis, STEPS rows at a time. It has the whole of the second axis, or a tile of it, for
-several planes or channels side by side; a thread has LANES elements of each row. Rows are summed along the second axis,
-with the neighbours' elements from shared memory, then down the first, with the sums of the last n rows in the thread's
-own registers. So the middle of a window lies ``after`` rows behind the row that is read, and the middle of the
-transposed window ``before`` rows behind that; a thread keeps its own elements for as long. It asks for the next rows
-before it computes.
+A block walks down the first axis, STEPS rows at a time. It has the whole second axis, or a tile of it, of several
+planes or channels side by side; a thread has LANES elements of each row. Rows are summed along the second axis, with
+the neighbours' elements from shared memory, then down the first, with the sums of the last n rows in the thread's
+registers. So the middle of a window lies ``after`` rows behind the row that enters it, and that of the transposed
+window ``before`` rows behind the middle of the first; the thread keeps its own elements as long. It asks for the next
+rows before it computes.
 
-Where the second axis does not fit into a block, a tile has ``lead`` threads before its own, and some after, which
-compute what its windows need and no result. A chunk of the first axis begins REACH rows early and ends REACH rows
-late. Neither changes a bit. Without them no thread reads what another writes, and each reads an element before it
-writes it.
+A tile has ``lead`` threads before its own, and as many after, which compute what its windows need and no result. A
+chunk of the first axis begins and ends REACH rows beyond its own. Neither changes a bit. Where planes are not cut, no
+thread reads from memory what another writes, and each reads an element before it writes it.
 
 ``inner`` is a row: all that follows the first windowed axis, of which the second has ``width`` elements, ``unit``
-apart. Lanes are neighbours along the second axis where that is contiguous, else along what follows it.
+apart. Lanes are neighbours along the second axis where it is the last in memory, else along what follows it.
 """
 
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
@@ -83,17 +80,17 @@ def near(variant):
     return vectors(variant, left) + 1 + vectors(variant, right)
 
 
-def edge(variant):
+def edge(variant: Any) -> int:
     """The vectors of zeros at both ends of a row in shared memory."""
     return vectors(variant, max(variant.beside))
 
 
-def side(variant):
+def side(variant: Any) -> int:
     """Threads side by side that have the same element of the second axis."""
     return 1 if is_contiguous(variant) else SIDE_THREADS
 
 
-def hop(variant):
+def hop(variant: Any) -> int:
     """The vectors between neighbours along the second axis in shared memory: odd, so that no two meet in one bank."""
     return planes_of(variant) * variant.steps | 1
 
@@ -206,20 +203,32 @@ def clear_rows(values):
 
 
 def load_rows(pointers, at, rows, inner, values):
-    """The next rows of one array; zeros beyond the plane."""
-    for slot in range(STEPS * LANES):
-        values[FIELD][(REACH + AHEAD) * LANES + slot] = real(0.0)
-    for step in range(STEPS):
-        if AHEAD + step < rows:
+    """The next rows of one array; zeros beyond the plane.
+
+    Asking for each row whether it is there takes as many instructions as finding its address.
+    """
+    if rows >= AHEAD + STEPS:
+        for step in range(STEPS):
             row = AHEAD + step
             load_lanes(pointers[POINTER], at + row * inner, values[FIELD], (REACH + row) * LANES)
+    else:
+        for slot in range(STEPS * LANES):
+            values[FIELD][(REACH + AHEAD) * LANES + slot] = real(0.0)
+        for step in range(STEPS):
+            row = AHEAD + step
+            if row < rows:
+                load_lanes(pointers[POINTER], at + row * inner, values[FIELD], (REACH + row) * LANES)
 
 
 def store_rows(pointers, at, first, last, inner, values):
     """Write the rows from ``first`` to ``last`` of those in the middle of windows."""
-    for step in range(STEPS):
-        if step >= first and step < last:
+    if first <= 0 and last >= STEPS:
+        for step in range(STEPS):
             store_lanes(pointers[POINTER], at + step * inner, values[FIELD], MIDDLE + step * LANES)
+    else:
+        for step in range(STEPS):
+            if step >= first and step < last:
+                store_lanes(pointers[POINTER], at + step * inner, values[FIELD], MIDDLE + step * LANES)
 
 
 def move_rows(values):
