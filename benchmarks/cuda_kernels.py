@@ -56,6 +56,7 @@ class Problem(NamedTuple):
 
 MAIN, WIDE = (128, 96, 56, 56), (64, 256, 56, 56)
 ODD = ((128, 96, 55, 55), (128, 256, 27, 27), (512, 256, 13, 13))
+HALF = (128, 96, 54, 54)  # rows of planes begin with half a sector of memory
 PROBLEMS = tuple(
     problem
     for layout in ("nchw", "nhwc")
@@ -65,10 +66,11 @@ PROBLEMS = tuple(
         *(Problem(WIDE, layout, n) for n in (3, 9, 16, 17, 31, 63, 127, 255)),
         Problem(WIDE, layout, 63, "float16"),
         Problem((16, 1024, 56, 56), layout, 1023),
-        *(Problem(shape, layout, 5) for shape in ODD),
+        *(Problem(shape, layout, 5) for shape in (*ODD, HALF)),
+        Problem(ODD[1], layout, 63),
         Problem(ODD[0], layout, 5, "float16"),
-        Problem(MAIN, layout, 5, within=True),
-        Problem(MAIN, layout, 31, within=True),
+        *(Problem(MAIN, layout, n, within=True) for n in (3, 5, 31)),
+        *(Problem(shape, layout, 5, within=True) for shape in ODD[:2]),
     )
 )
 DERIVATIVES = tuple(Problem(MAIN, layout, 5) for layout in ("nchw", "nhwc"))

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 out=${OUT:-$PWD/gpu_session}
 mkdir -p "$out"
-export PYTHONPATH=$PWD NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$out/cache}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$out/cache}
 failed=0
 step() {  # step NAME COMMAND...: its output goes to a file, its end to the terminal
   local name=$1; shift
@@ -17,14 +17,17 @@ step() {  # step NAME COMMAND...: its output goes to a file, its end to the term
   tail -n 3 "$out/$name.txt"
 }
 
+sanitized() {  # sanitized COMMAND...: every case of tests/cuda/sanitized.py under it, side by side
+  "$python" -m tests.cuda.sanitized --names | xargs -d '\n' -P "$(nproc)" -I{} "$@" "$python" -m tests.cuda.sanitized {}
+}
+
 step config "$python" -m numba_lrn info
 step tests "$python" -m pytest -q -p no:cacheprovider tests/cuda tests/torch/test_on_a_card.py
 if command -v compute-sanitizer >/dev/null; then
-  step forms "$python" -m tests.cuda.sanitized
+  step forms sanitized env
   for tool in memcheck racecheck; do
     # Errors of the interface are left out: the bindings look for functions that an older driver does not have.
-    step "$tool" compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 1 \
-      "$python" -m tests.cuda.sanitized
+    step "$tool" sanitized compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 1
   done
 else
   echo "== memcheck, racecheck: compute-sanitizer is not installed" | tee "$out/memcheck.txt"

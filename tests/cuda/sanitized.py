@@ -1,9 +1,11 @@
-"""Every form and recipe on small arrays of a card, for compute-sanitizer: ``python -m tests.cuda.sanitized``.
+"""Every form and recipe on small arrays of a card, for compute-sanitizer: ``python -m tests.cuda.sanitized [NAME …]``.
 
-A first run without the sanitizer fills the cache of compiled kernels, so that what is watched are the kernels.
+Runs the cases of these names, or all; ``--names`` prints them, so that they can run side by side. A first run without
+the sanitizer fills the cache of compiled kernels, so that what is watched are the kernels.
 """
 
-import cupy
+import sys
+
 import numpy as np
 
 from numba_lrn import LocalResponseNorm, reference
@@ -12,8 +14,10 @@ from numba_lrn import LocalResponseNorm, reference
 CASES = {
     "small": ((3, 19, 4, 6), 1, 4, True),
     "small, odd planes": ((3, 21, 5, 5), 1, 5, True),
+    "small, columns apart": ((2, 21, 9, 11), 1, 5, True),
     "small last": ((4, 6, 40), 2, 5, True),
     "wide": ((2, 70, 6, 6), 1, 33, True),
+    "wide, columns apart": ((2, 70, 9, 11), 1, 33, True),
     "wide last": ((3, 5, 100), 2, 47, True),
     "wide last, short groups": ((3, 5, 100), 2, 21, False),
     "tiles": ((1, 9001, 4), 1, 63, False),
@@ -26,10 +30,16 @@ CASES = {
 }
 
 
-def main() -> None:
-    """Run all; fail where a result is wrong."""
+def main(names: list[str]) -> None:
+    """Run the cases; fail where a result is wrong."""
+    if names == ["--names"]:
+        print(*CASES, sep="\n")
+        return
+    import cupy
+
     rng = np.random.default_rng(0)
-    for name, (shape, axis, n, derivatives) in CASES.items():
+    for name in names or CASES:
+        shape, axis, n, derivatives = CASES[name]
         op = LocalResponseNorm(n, alpha=1.0, axis=axis)
         arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]
         x, g, v = map(cupy.asarray, arrays)
@@ -46,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

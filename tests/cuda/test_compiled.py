@@ -12,7 +12,7 @@ import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
 from numba_lrn.backends.cuda.phases import CALLERS
-from numba_lrn.backends.cuda.plan import WALK_THREADS, Device, most_threads
+from numba_lrn.backends.cuda.plan import WALK_MOST_THREADS, Device, most_threads
 from tests.support import DTYPES
 
 pytestmark = pytest.mark.compiled
@@ -108,7 +108,7 @@ def check(variant, capability):
     if variant.holds_axis:
         check_registers(variant, linked)
     if variant.form.startswith("walk"):
-        assert linked.registers * WALK_THREADS <= 65536
+        assert linked.registers * WALK_MOST_THREADS <= 65536
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces

@@ -62,7 +62,7 @@ def tiles_of(launch):
 
 def cut(monkeypatch, order):
     """Blocks that have no more of the second axis than what windows reach, and something of their own."""
-    monkeypatch.setattr(plan_module, "WALK_THREADS", 12 if order == NCHW else 12 * walk.SIDE_THREADS)
+    monkeypatch.setattr(plan_module, "WALK_MOST_THREADS", 12 if order == NCHW else 12 * walk.SIDE_THREADS)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

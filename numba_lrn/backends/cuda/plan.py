@@ -40,8 +40,8 @@ LEAST_STEPS = 4
 LEAST_COLUMNS = 4  # threads side by side
 ROW_BYTES = 128  # that threads side by side have of a row, in the type that computes, and no more
 SECTOR_BYTES = 32
-# Columns of a thread that are apart (forms/spread.py), in rows of this many elements or more; how far, with one phase and
-# two; groups of rows of a block, which is rather wide than long; threads of a block with wide windows.
+# Columns of a thread that are apart (forms/spread.py), in rows of this many elements or more: how far, with one phase
+# and two; groups of rows of a block, which is rather wide than long; threads of a block with wide windows.
 SPREAD_FROM = 96
 SPREAD_SPAN, SPREAD_TWICE_SPAN = 32, 16
 SPREAD_GROUPS = 13
@@ -56,7 +56,7 @@ BOX_STEPS = 4
 WALK_BYTES = 8
 WALK_RING = 22
 WALK_STEPS, WALK_SUMS = 4, 40
-WALK_THREADS, WALK_STRIDED_THREADS = 128, 256
+WALK_THREADS, WALK_MOST_THREADS = 128, 256
 # Prefix sums by a thread on its own.
 PREFIX_ROWS = 4  # at a time
 SPREAD_LANES = 2  # 4 take 96 to 156 registers, as every lane has addresses of its own
@@ -461,16 +461,15 @@ class _Planner:
         side = walk.side(variant)
         edges = 2 * walk.edge(variant)
         nbytes = walk.hop(variant) * variant.lanes * self.real.itemsize
-        most = min(WALK_THREADS // side, SHARED_BYTES // (nbytes * side) - edges)
+        most = min(WALK_MOST_THREADS // side, SHARED_BYTES // (nbytes * side) - edges)
         threads = -(-beside.length // width)
         lead = 0 if threads <= most else -(-(beside.n - 1) // width)
         tiles = -(-threads // (most - 2 * lead))
         tile = -(-threads // tiles)
         across = lead + tile + lead
         if contiguous:
-            side = _full_warps(
-                across, min(WALK_THREADS // across, SHARED_BYTES // (nbytes * (across + edges)), columns)
-            )
+            room = SHARED_BYTES // (nbytes * (across + edges))
+            side = _full_warps(across, min(max(1, WALK_THREADS // across), room, columns))
         groups = -(-columns // side)
         wanted = self.device.multiprocessors * THREADS
         chunks = min(-(-wanted // (groups * side * tiles * across)), axis.length // (2 * axis.n), MAX_GRID)

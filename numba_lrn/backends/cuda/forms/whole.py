@@ -1,8 +1,8 @@
 """A block holds the whole axis, or a tile of it: every element is read once, whatever the window.
 
-The rows of the axis lie in groups of STEPS. A thread has one group in registers, of LANES columns, or of one column where
-the axis is the last in memory. What its windows need of other groups goes through shared memory (small.py and wide.py),
-and so does what a first phase keeps for the second.
+The rows of the axis lie in groups of STEPS. A thread has one group in registers, of LANES columns, or of one column
+where the axis is the last in memory. What its windows need of other groups goes through shared memory (small.py and
+wide.py), and so does what a first phase keeps for the second.
 
 Columns are neighbours where vectors of them are aligned, and else *spread* (spread.py).
 
