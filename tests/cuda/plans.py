@@ -4,9 +4,9 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import kernels, sums
-from numba_lrn.backends.cuda import plan as plan_module
-from numba_lrn.backends.cuda.plan import Device, make_plan
+from numba_lrn.backends.cuda import blocks, kernels, sums
+from numba_lrn.backends.cuda.blocks import Device
+from numba_lrn.backends.cuda.plan import make_plan
 
 # One multiprocessor: these small arrays are not cut into chunks.
 SMALL = Device((9, 0), 1)
@@ -16,15 +16,13 @@ LARGE = Device((9, 0), 1_000_000)
 
 def prefer_threads(monkeypatch):
     """Let no block be large enough to hold an axis for a wide window."""
-    most = plan_module._most_groups
-    monkeypatch.setattr(
-        plan_module, "_most_groups", lambda variant: 0 if variant.form.startswith("wide") else most(variant)
-    )
+    most = blocks.most_groups
+    monkeypatch.setattr(blocks, "most_groups", lambda variant: 0 if variant.form.startswith("wide") else most(variant))
 
 
 def small_blocks(monkeypatch):
     """Blocks of so few threads that axes are cut into tiles."""
-    monkeypatch.setattr(plan_module, "_most_groups", lambda variant: 16)
+    monkeypatch.setattr(blocks, "most_groups", lambda variant: 16)
 
 
 class Guarded:

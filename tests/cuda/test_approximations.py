@@ -13,7 +13,7 @@ import pytest
 from numba_lrn.algorithm import approximate, formulas, power, primitives
 from numba_lrn.algorithm.binding import bind
 from numba_lrn.algorithm.parameters import scalars_of
-from numba_lrn.backends.cuda.plan import ROUGH_RANGE
+from numba_lrn.backends.cuda.variants import ROUGH_RANGE
 from tests.support import ulp_error
 
 F = np.float32

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
+from numba_lrn.backends.cuda.blocks import WALK_MOST_THREADS, Device, most_threads
 from numba_lrn.backends.cuda.phases import CALLERS
-from numba_lrn.backends.cuda.plan import WALK_MOST_THREADS, Device, most_threads
 from tests.support import DTYPES
 
 pytestmark = pytest.mark.compiled
@@ -43,6 +43,7 @@ MAIN = {
     **variants(report.MAIN[2:], FLOAT32),
     **variants(report.MAIN[:2], FLOAT32, report.DERIVATIVES),
     **variants(BOXES, FLOAT32, ("backward", "double_backward")),
+    **variants(BOXES[1:2], FLOAT32, ("forward", "jvp")),
 }
 BFLOAT16 = variants(report.MAIN[:1], ("bfloat16",))
 OTHERS = {
@@ -193,6 +194,8 @@ LIMITS = {
     ("NCHW, n = 5", "double_backward", "float32"): 153,
     ("NHWC, n = 5", "forward", "float32"): 37,
     ("NHWC, n = 5", "backward", "float32"): 54,
+    ("NCHW, 27×27, n = 5", "forward", "float32"): 48,
+    ("NCHW, 27×27, n = 5", "backward", "float32"): 73,
     ("box 5×5", "backward", "float32"): 81,
     ("box 5×5", "backward", "float16"): 74,
     ("box 5×5", "backward_all", "float32"): 135,

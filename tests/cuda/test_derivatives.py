@@ -6,8 +6,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import formulas, recipes
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import kernels, phases
-from numba_lrn.backends.cuda import plan as plan_module
+from numba_lrn.backends.cuda import blocks, kernels, phases
 from tests.cuda.plans import LARGE, SMALL, plan_of, prefer_threads, run_all, small_blocks
 from tests.cuda.test_kernels import CASES, MAIN
 from tests.support import (
@@ -175,7 +174,7 @@ def test_sums_that_exceed_shared_memory(monkeypatch):
     given = arrays(shape)
     prefer_threads(monkeypatch)
     expected = {recipe: compute(op, recipe, *given, order=order)[0] for recipe in DERIVATIVES}
-    monkeypatch.setattr(plan_module, "SHARED_BYTES", 0)
+    monkeypatch.setattr(blocks, "SHARED_BYTES", 0)
     for recipe in DERIVATIVES:
         got, plan = compute(op, recipe, *given, order=order)
         assert {launch.variant.form for launch in plan.launches} == {"prefix_scratch"}

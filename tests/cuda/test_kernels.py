@@ -5,8 +5,7 @@ import pytest
 
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import formulas
-from numba_lrn.backends.cuda import kernels
-from numba_lrn.backends.cuda import plan as plan_module
+from numba_lrn.backends.cuda import blocks, kernels
 from tests.cuda.plans import LARGE, SMALL, plan_of, prefer_threads, run, small_blocks
 from tests.support import DTYPES, assert_accurate, assert_same_bits, random_array
 
@@ -121,7 +120,7 @@ def test_more_tiles_than_a_grid_has_rows(monkeypatch):
     op = LocalResponseNorm(5, alpha=1.0, axis=1)
     x, _ = arrays((1, 1000), "float32", "forward")
     small_blocks(monkeypatch)
-    monkeypatch.setattr(plan_module, "MAX_GRID", 3)
+    monkeypatch.setattr(blocks, "MAX_GRID", 3)
     got, plan = run(op, "forward", x)
     assert plan.launches[0].grid[1:] == (3, 3)
     assert_accurate(op, "forward", got, x, None)
@@ -194,7 +193,7 @@ def test_sums_that_exceed_shared_memory(recipe, monkeypatch):
     x, g = arrays((2, 45, 4), "float32", recipe)
     prefer_threads(monkeypatch)
     expected, _ = run(op, recipe, x, g, device=LARGE)
-    monkeypatch.setattr(plan_module, "SHARED_BYTES", 0)
+    monkeypatch.setattr(blocks, "SHARED_BYTES", 0)
     got, plan = run(op, recipe, x, g, device=LARGE)
     assert {launch.variant.form for launch in plan.launches} == {"prefix_scratch"}
     assert_same_bits(got, expected, op)

@@ -7,8 +7,9 @@ import pytest
 
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.phases import CALLERS
-from numba_lrn.backends.cuda.plan import Device, power_function
+from numba_lrn.backends.cuda.variants import power_function
 from tests.cuda.plans import plan_of
 from tests.support import DTYPES
 
@@ -52,11 +53,14 @@ def test_limits_of_the_card(recipe, dtype, n, axis):
 
 def covered(launch, elements):
     """Whether the threads of a grid own all elements, and no tile of the axis is empty."""
-    columns, length, _, tile = (int(value) for value in launch.scalars[:4])
+    columns, length, inner, tile = (int(value) for value in launch.scalars[:4])
     assert columns * length == elements
     contiguous = launch.variant.contiguous
     across = launch.block[1] if contiguous else launch.block[0] * launch.variant.columns
-    assert launch.grid[0] * across >= columns > (launch.grid[0] - 1) * across
+    rows = columns // inner if launch.variant.spread else 1  # blocks end where rows do
+    blocks, columns = launch.grid[0] // rows, columns // rows
+    assert launch.grid[0] == blocks * rows
+    assert blocks * across >= columns > (blocks - 1) * across
     return launch.grid[1] * launch.grid[2] * tile >= length > (launch.grid[1] * launch.grid[2] - 1) * tile
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.backends.cuda import plan as plan_module
-from numba_lrn.backends.cuda.plan import Device
+from numba_lrn.backends.cuda import blocks, variants
+from numba_lrn.backends.cuda.blocks import Device
 from tests.cuda.plans import plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -29,7 +29,7 @@ def operator(window):
 
 
 def neighbours_only(monkeypatch):
-    monkeypatch.setattr(plan_module, "SPREAD_FROM", 2**62)
+    monkeypatch.setattr(variants, "SPREAD_FROM", 2**62)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -82,7 +82,7 @@ def test_tiles_change_no_bit(window, monkeypatch):
     op = operator(window)
     x, _ = arrays((2, 59, 99), "forward")
     expected, whole = run(op, "forward", x)
-    monkeypatch.setattr(plan_module, "SPREAD_GROUPS", 4)
+    monkeypatch.setattr(blocks, "SPREAD_GROUPS", 4)
     got, plan = run(op, "forward", x)
     assert whole.launches[0].grid[1] == 1 < plan.launches[0].grid[1]
     assert whole.in_place

@@ -1,15 +1,15 @@
-"""Both phases of a box in one kernel (forms/walk.py), in the simulator: planes whole and cut, in every layout."""
+"""All phases of a box in one kernel (forms/walk.py), in the simulator: planes whole and cut, in every layout."""
 
 import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import recipes
-from numba_lrn.backends.cuda import plan as plan_module
+from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.forms import walk
 from tests.cuda.plans import LARGE, SMALL, plan_of, run_all
 from tests.cuda.test_derivatives import TRUTHS, assert_derivatives
-from tests.support import DTYPES, assert_same_bits, random_array
+from tests.support import DTYPES, assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
     pytest.mark.simulated,
@@ -17,6 +17,7 @@ pytestmark = [
 ]
 
 RECIPES = ("backward", "backward_all", "double_backward")
+ONE_PHASE = ("forward", "jvp", "backward_parameters")
 # No axis is cut into chunks.
 FEW = SMALL._replace(multiprocessors=0)
 NCHW, NHWC, APART = (0, 1, 2, 3), (0, 2, 3, 1), (0, 2, 1, 3)
@@ -45,8 +46,9 @@ def operator(name, **how):
 
 def compute(op, recipe, given, **how):
     """The results, and the launch that makes all of them."""
-    names = ("x", "g", "v") if recipe == "double_backward" else ("x", "g")
-    results, plan = run_all(op, recipe, dict(zip(names, given, strict=False)), **how)
+    names = recipes.RECIPES[recipe].names
+    inputs = {name: array for name, array in zip("xgv", given, strict=False) if name in names}
+    results, plan = run_all(op, recipe, inputs, **how)
     (launch,) = plan.launches
     assert launch.variant.form.startswith("walk")
     return results, launch
@@ -62,7 +64,7 @@ def tiles_of(launch):
 
 def cut(monkeypatch, order):
     """Blocks that have no more of the second axis than what windows reach, and something of their own."""
-    monkeypatch.setattr(plan_module, "WALK_MOST_THREADS", 12 if order == NCHW else 12 * walk.SIDE_THREADS)
+    monkeypatch.setattr(blocks, "WALK_MOST_THREADS", 12 if order == NCHW else 12 * walk.SIDE_THREADS)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -108,6 +110,71 @@ def test_cut_planes_change_no_bit(shape, order, before, after, recipe, monkeypat
     assert_derivatives(op, recipe, results, *given)
     for result in set(whole) - {"sums"}:
         assert_same_bits(results[result], whole[result], op)
+
+
+ODD = {
+    "3 by 3": ((3, 3, 6, 5), (1, 1), (1, 1)),
+    "5 by 5": ((1, 2, 7, 9), (2, 2), (2, 2)),
+    "more before": ((2, 2, 9, 7), (2, 3), (1, 0)),
+    "more after": ((2, 2, 7, 9), (0, 1), (3, 2)),
+    "beyond the plane": ((2, 2, 3, 5), (5, 4), (5, 3)),
+}
+
+
+def assert_right(op, recipe, results, given):
+    """Whatever the recipe."""
+    if recipe == "forward":
+        assert_accurate(op, recipe, results["out"], given[0])
+    else:
+        assert_derivatives(op, recipe, results, *given)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("recipe", ONE_PHASE)
+@pytest.mark.parametrize("name", ODD)
+def test_one_phase_over_odd_planes(name, recipe, dtype):
+    shape, before, after = ODD[name]
+    op = LocalResponseNorm.from_window((2, 3), before, after, 1.0, 0.75, 1.0)
+    given = arrays(shape, dtype)
+    results, launch = compute(op, recipe, given, device=FEW)
+    assert launch.variant.lanes == 1
+    assert launch.grid[1] == 1
+    assert_right(op, recipe, results, given)
+
+
+@pytest.mark.parametrize("recipe", ONE_PHASE)
+def test_one_phase_over_cut_planes_changes_no_bit(recipe, monkeypatch):
+    op = LocalResponseNorm.from_window((2, 3), (1, 2), (2, 1), 1.0, 0.75, 1.0)
+    given = arrays((2, 1, 19, 23))
+    whole, launch = compute(op, recipe, given, device=FEW)
+    assert (tiles_of(launch), launch.grid[1]) == (1, 1)
+    cut(monkeypatch, NCHW)
+    results, launch = compute(op, recipe, given, device=LARGE)
+    assert tiles_of(launch) > 1
+    assert launch.grid[1] > 1
+    assert_right(op, recipe, results, given)
+    for result in set(whole) - {"sums"}:
+        assert_same_bits(results[result], whole[result], op)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_phase_keeps_nan_and_inf_in_their_windows(bad):
+    shape, before, after = ODD["more before"]
+    op = LocalResponseNorm.from_window((2, 3), before, after, 1.0, 0.75, 1.0)
+    given = arrays(shape)
+    given[0][1, 1, 4, 3] = bad
+    got = compute(op, "forward", given)[0]["out"]
+    expected = reference.forward(op, given[0])
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+
+
+def test_one_phase_in_place():
+    shape, before, after = ODD["5 by 5"]
+    op = LocalResponseNorm.from_window((2, 3), before, after, 1.0, 0.75, 1.0)
+    given = arrays(shape)
+    expected, _ = compute(op, "forward", given, device=FEW)
+    assert_same_bits(compute(op, "forward", given, device=FEW, into="x")[0]["out"], expected["out"], op)
 
 
 @pytest.mark.parametrize("name", ["5 by 5", "5 by 5, channels last"])

@@ -84,6 +84,11 @@ class Variant(NamedTuple):
         return FORMS[self.form][0] is whole
 
     @property
+    def walks(self) -> bool:
+        """Whether blocks walk down a box."""
+        return self.form.startswith("walk")
+
+    @property
     def spread(self) -> bool:
         """Whether a block holds columns that are apart."""
         return self.form.endswith("spread")

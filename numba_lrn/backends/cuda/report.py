@@ -19,8 +19,9 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cuda import kernels
+from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.kernels import Variant
-from numba_lrn.backends.cuda.plan import Device, make_plan
+from numba_lrn.backends.cuda.plan import make_plan
 from numba_lrn.operator import LocalResponseNorm
 
 RECIPES = ("forward", "backward")

@@ -1,4 +1,4 @@
-"""Small boxes over two axes, both phases in one kernel: each array is read once or written once, and no other is.
+"""Small boxes over two axes, all phases in one kernel: each array is read once or written once, and no other is.
 
 A block walks down the first axis, STEPS rows at a time. It has the whole second axis, or a tile of it, of several
 planes or channels side by side; a thread has LANES elements of each row. Rows are summed along the second axis, with
@@ -8,8 +8,8 @@ window ``before`` rows behind the middle of the first; the thread keeps its own 
 rows before it computes.
 
 A tile has ``lead`` threads before its own, and as many after, which compute what its windows need and no result. A
-chunk of the first axis begins and ends REACH rows beyond its own. Neither changes a bit. Where planes are not cut, no
-thread reads from memory what another writes, and each reads an element before it writes it.
+chunk of the first axis begins and ends beyond its own by what its windows reach. Neither changes a bit. Where planes
+are not cut, no thread reads from memory what another writes, and each reads an element before it writes it.
 
 ``inner`` is a row: all that follows the first windowed axis, of which the second has ``width`` elements, ``unit``
 apart. Lanes are neighbours along the second axis where it is the last in memory, else along what follows it.
@@ -35,13 +35,18 @@ class Part(NamedTuple):
 
 
 def parts(variant):
-    """Both phases."""
-    first, last = variant.phases
+    """The phases."""
+    first, *rest = variant.phases
     before, (left, right) = variant.before, variant.beside
     return (
         Part("first", first, before + variant.after, before, left, 0, 0),
-        Part("last", last, before, 0, right, len(first.summed), windows_of(first)),
+        *(Part("last", last, before, 0, right, len(first.summed), windows_of(first)) for last in rest),
     )
+
+
+def delay(variant, part):
+    """How many rows the middle of a window lies behind the row that is read."""
+    return variant.before + variant.after - part.middle
 
 
 def windows_of(phase):
@@ -109,7 +114,10 @@ def constants(variant):
         "FIELDS": len(fields_of(variant)),
         "PLANES": planes_of(variant),
         "CONTIGUOUS": is_contiguous(variant),
+        "TWICE": variant.twice,
         "REACH": variant.before + variant.after,
+        "LEAD": variant.before + (variant.after if variant.twice else 0),
+        "TRAIL": delay(variant, parts(variant)[-1]),
         "EDGE": edge(variant),
         "SIDE": side(variant),
         "LINE": side(variant) * variant.lanes,
@@ -152,7 +160,7 @@ def helpers(variant):
                 "FIRST": len(fields) + part.plane,
                 "LAST": len(fields) + part.plane + len(part.phase.summed),
                 "MIDDLE": part.middle * variant.lanes,
-                "DELAY": variant.before + variant.after - part.middle,
+                "DELAY": delay(variant, part),
                 "SHARES": bool(part.phase.reduces),
                 **{name: f"{name}_{part.name}" for name in own},
             },
@@ -178,7 +186,7 @@ def _helpers_of(variant, part):
         {**constants, "START": constants["START"] + part.window * ring, "TERM": term}
         for _, constants in adding(phase, lanes, push_row, START=ring)
     ]
-    kept = variant.phases[-1].summed if part.name == "first" else ()
+    kept = variant.phases[-1].summed if variant.twice and part.name == "first" else ()
     return {
         # A function for each row: sm_100 and sm_120 keep them in local memory where a loop shows them.
         f"show_all_{part.name}": [
@@ -308,7 +316,7 @@ def walk_phase(local, values, rings, shared, pointers, at, row, bounds, place, i
 
 
 def walk(local, pointers, integers, par, sums):
-    """Both phases."""
+    """All phases."""
     columns, length, inner, chunk, width, unit, tiles, tile, lead = integers
     values = Values(*local[:FIELDS])
     # Numbers of threads and rows are of 32 bits: comparing in 64 takes two instructions.
@@ -332,7 +340,7 @@ def walk(local, pointers, integers, par, sums):
     outer = plane // along
     first = cuda.blockIdx.y * chunk
     # The rows that are read, and those of results.
-    row = np.int32(-min(first, REACH))
+    row = np.int32(-min(first, LEAD))
     last = np.int32(min(chunk, length - first))
     end = np.int32(min(length - first, chunk + REACH))
     bounds = row, (end if inside else row), (last if mine else np.int32(0))
@@ -354,10 +362,12 @@ def walk(local, pointers, integers, par, sums):
         shared[index] = real(0.0)
         index = np.int32(index + threads)
     cuda.syncthreads()
-    while row < np.int32(last + REACH):
+    while row < np.int32(last + TRAIL):
         load_summed(pointers, at, np.int32(bounds[1] - row), inner, values)
         load_others(pointers, at, np.int32(bounds[1] - row), inner, values)
         walk_phases(local, values, rings, shared, pointers, at, row, bounds, place, inner, par, shares, sums)
+        if not TWICE:  # a second phase waits, in other memory, until all have read these rows
+            cuda.syncthreads()
         move_rows(values)
         move_sums(rings)
         row = np.int32(row + STEPS)

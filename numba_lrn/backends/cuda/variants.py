@@ -1,0 +1,234 @@
+"""Which kernel: its form, how many lanes and rows a thread has, and its power function.
+
+The choice follows from the geometry, the dtype and the alignment, never from the batch or the card.
+"""
+
+import numpy as np
+
+from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal
+from numba_lrn.backends.cuda import blocks
+from numba_lrn.backends.cuda.axes import Axis
+from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
+from numba_lrn.backends.cuda.kernels import REALS, Variant
+from numba_lrn.backends.cuda.phases import Phase
+from numba_lrn.operator import LocalResponseNorm
+
+VECTOR_BYTES = 16
+DIRECT = 16  # windows up to this many elements are added term by term
+LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
+LEAST_STEPS = 4
+SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
+# Boxes of two axes up to this many rows and elements of a row are summed in one kernel; the sums of its last rows that
+# a thread may keep in registers.
+BOX_ROWS, BOX_ROW = 11, 9
+BOX_RING = 48
+BOX_STEPS = 4
+# All phases of such a box in one kernel (forms/walk.py): bytes of a row that a thread has; registers for the sums of
+# its last n rows, at most; those sums times the rows at a time, at most.
+WALK_BYTES = 8
+WALK_RING = 22
+WALK_STEPS, WALK_SUMS = 4, 40
+# Prefix sums by a thread on its own: rows at a time; lanes that are apart, of which 4 take 96 to 156 registers, as each
+# has addresses of its own.
+PREFIX_ROWS, PREFIX_LANES = 4, 2
+LONG_POWERS = ("power_general", "power_wide")  # which take more instructions than the rest
+# Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
+# bfloat16 it is everywhere.
+ROUGH_RANGE = 2.0**20
+LARGEST_FLOAT16 = 65504.0
+
+
+def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differentiates: bool) -> str:
+    """The power function for a window of ``elements``: by approximations where d is normal, else by IEEE arithmetic.
+
+    A derivative of half types takes the refined ones, as its terms may cancel.
+    """
+    real = np.float64 if dtype == np.float64 else np.float32
+    name = "power_one" if op.beta == 1.0 else NAMED_POWERS.get(op.beta)
+    safe = never_subnormal(op.scale, op.k, real)
+    if dtype == np.float64:
+        if name is None:
+            return "power_platform"
+        return name if safe or op.beta == 1.0 else f"{name}_guarded"
+    if not safe or abs(op.beta) > WIDE_BETA:
+        return "power_one" if op.beta == 1.0 else f"{name}_guarded" if name else "power_platform"
+    half = dtype.itemsize == 2 and not differentiates
+    if name is not None:
+        return f"{name}_rough" if half else f"{name}_refined"
+    if half and abs(op.beta) <= 1.0:
+        largest = op.k + op.scale * elements * LARGEST_FLOAT16**2
+        if dtype != np.float16 or (op.k >= 1 / ROUGH_RANGE and largest <= ROUGH_RANGE):
+            return "power_any_rough"
+    return "power_general_refined" if abs(op.beta) < GENERAL_BETA else "power_wide_refined"
+
+
+def is_small_box(axes: tuple[Axis, ...]) -> bool:
+    """Whether one kernel sums the windows of two axes."""
+    return len(axes) == 2 and axes[0].n <= BOX_ROWS and axes[1].n <= BOX_ROW
+
+
+class Chooser:
+    """Chooses the kernels of one operation."""
+
+    def __init__(self, dtype: np.dtype, aligned: bool, power: str):
+        self.dtype = dtype
+        self.aligned = aligned
+        self.power = power
+        self.real = np.dtype(REALS[dtype.name])
+
+    def variant(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis | None) -> Variant:
+        """Which form, with how many lanes and rows at a time."""
+        if beside is None:
+            return self._held(self.form(axis, phases), axis, phases)
+        if self.walks(phases, beside):
+            return self._walking(axis, phases, beside)
+        extent = beside.length if beside.inner == 1 else beside.inner
+        lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
+        return Variant(
+            "box_contiguous" if beside.inner == 1 else "box_strided",
+            phases,
+            self._power_of(phases),
+            self.dtype.name,
+            lanes,
+            True,
+            1 if lanes > 4 else BOX_STEPS // _windows(phases),
+            axis.before,
+            axis.after,
+            (beside.before, beside.after),
+        )
+
+    def walks(self, phases: tuple[Phase, ...], beside: Axis) -> bool:
+        """Whether blocks walk down the planes of a small box: with two phases, or where a thread would have one lane.
+
+        Over 55 × 55, walks read two arrays and write one in less time than threads on their own read one and write one.
+        """
+        return len(phases) > 1 or (beside.inner == 1 and self._lanes(2, beside.length) == 1)
+
+    def _walking(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> Variant:
+        """The variant that runs all phases of a box."""
+        contiguous = beside.inner == 1
+        ring = axis.n * _windows(phases) * (self.real.itemsize // 4)
+        most = min(WALK_BYTES // self.dtype.itemsize, WALK_RING // ring)
+        lanes = self._lanes(most, beside.length if contiguous else beside.inner)
+        steps = WALK_STEPS
+        while steps > 1 and steps * lanes * ring > WALK_SUMS:
+            steps //= 2
+        return Variant(
+            "walk_contiguous" if contiguous else "walk_strided",
+            phases,
+            self._power_of(phases),
+            self.dtype.name,
+            lanes,
+            True,
+            steps,
+            axis.before,
+            axis.after,
+            (beside.before, beside.after),
+        )
+
+    def _held(self, form: str, axis: Axis, phases: tuple[Phase, ...]) -> Variant:
+        """The variant of a form for one axis."""
+        lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
+        before, after = axis.before, axis.after
+        if form.startswith("wide"):
+            before, after = before % steps, after % steps
+        elif form == "prefix":
+            before = after = 0
+        power, name = self._power_of(phases), self.dtype.name
+        variant = Variant(form, phases, power, name, lanes, adjacent, steps, before, after)
+        return variant._replace(span=blocks.span(axis, variant)) if variant.spread else variant
+
+    def _power_of(self, phases: tuple[Phase, ...]) -> str:
+        return self.power if any(phase.powers for phase in phases) else ""
+
+    def form(self, axis: Axis, phases: tuple[Phase, ...]) -> str:
+        """Which form sums windows along one axis."""
+        form = "small" if axis.n <= DIRECT else "wide"
+        if axis.inner == 1:
+            form += "_last"
+        elif self._is_spread(axis, phases):
+            form += "_spread"
+        if axis.n > DIRECT:
+            variant = self._held(form, axis, phases)
+            most = blocks.most_groups(variant)
+            if -(-axis.length // variant.steps) > most and sum(blocks.halo(axis, phases, variant.steps)) > most // 2:
+                return "prefix"
+        return form
+
+    def _lanes(self, most: int, extent: int) -> int:
+        """A power of two of neighbours up to ``most`` by which an extent can be divided, 1 in memory that is askew."""
+        lanes = 1
+        while self.aligned and 2 * lanes <= most and extent % (2 * lanes) == 0:
+            lanes *= 2
+        return lanes
+
+    def _small_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        """(lanes, rows of a thread, whether lanes are neighbours)."""
+        most = {2: 4, 4: 2, 8: 1}[self.dtype.itemsize]
+        simple = _is_simple(phases)
+        if self.dtype.itemsize == 2 and (_windows(phases) > 1 or phases[0].reduces):
+            most = 2  # with 4, two windows take more than 200 registers, and loops that make shares are not unrolled
+        elif self.dtype.itemsize == 4 and simple and self.power.startswith(LONG_POWERS):
+            most = 4  # β = 0.6 at 92 % of the roof instead of 86
+        lanes, steps = self._lanes(most, axis.inner), GROUP
+        if lanes == 1 and self.dtype.itemsize < 8 and not (simple and self.dtype.itemsize == 4):
+            steps = LONG_GROUP
+        return lanes, _steps(steps, axis), True
+
+    def _small_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
+
+    def _wide_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = 1 if self.dtype.itemsize == 8 else 4 if _is_simple(phases) else 2
+        # Four columns show so much that there is shared memory for 384 threads only, which hold shorter axes.
+        threads = blocks.SHARED_BYTES // (4 * GROUP * self.real.itemsize)
+        if lanes == 4 and -(-axis.length // GROUP) * blocks.LEAST_COLUMNS > threads:
+            lanes = 2
+        return self._lanes(lanes, axis.inner), GROUP, True
+
+    def _is_spread(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether a thread's columns are better apart: where vectors, or whole sectors forward, are not aligned.
+
+        Half types gain nothing: 67 % of the copy's speed forward over 55 × 55 either way.
+        """
+        if self.dtype != np.float32 or axis.inner < SPREAD_FROM or _windows(phases) > 1 or phases[0].reduces:
+            return False
+        aligned = blocks.SECTOR_BYTES // self.dtype.itemsize if len(phases) == 1 and axis.n <= DIRECT else 2
+        return self._lanes(aligned, axis.inner) < aligned
+
+    def _small_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        if len(phases) == 1:
+            return 4, _steps(GROUP, axis), False
+        return 2, _steps(GROUP if axis.length <= LONG_GROUP * GROUP else LONG_GROUP, axis), False
+
+    def _wide_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        return 2, GROUP, False
+
+    def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        # Of float64, 16 rows take all registers, or fall into local memory.
+        return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP, True
+
+    def _prefix_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
+        if lanes == 1 and axis.outer * axis.inner > PREFIX_LANES * blocks.BLOCK:
+            return PREFIX_LANES, PREFIX_ROWS, False
+        return lanes, PREFIX_ROWS, lanes > 1
+
+
+def _is_simple(phases: tuple[Phase, ...]) -> bool:
+    """Whether a thread has registers for many elements: one window, and nothing that is summed over all elements."""
+    return len(phases) == _windows(phases) == 1 and not phases[0].reduces
+
+
+def _steps(most: int, axis: Axis) -> int:
+    """Rows of a thread: fewer along short axes."""
+    while most > LEAST_STEPS and most >= 2 * axis.length:
+        most //= 2
+    return most
+
+
+def _windows(phases: tuple[Phase, ...]) -> int:
+    """How many windows are summed at the same time."""
+    return max(sum(bool(term) for term, _ in phase.stages) for phase in phases)
