@@ -21,6 +21,6 @@ def test_the_path_of_a_call(cupy_device, size, axis, beta, path):
 
 
 def test_the_path_of_several_launches(cupy_device):
-    x = cupy_device.put(random_array(0, (2, 40, 4, 4)))
-    path = DEVICES["cuda"].path_taken(LocalResponseNorm(3, axis=(2, 3)), "backward", x)
-    assert path == "walk_contiguous 3/4_refined cuda"
+    x = cupy_device.put(random_array(0, (2, 2, 40, 24)))
+    path = DEVICES["cuda"].path_taken(LocalResponseNorm(19, axis=(2, 3)), "forward", x)
+    assert path == "wide_last+wide 3/4_refined cuda"

@@ -14,7 +14,7 @@ from numba_lrn.backends.cuda.phases import Phase
 
 # Blocks that hold axes (forms/whole.py). docs/cuda.md has what was measured.
 GROUP, LONG_GROUP = 8, 16  # rows of a thread, and of the groups of wide windows
-MOST_THREADS = 512  # of a block; fewer where a thread has more than 128 of the 65536 registers of a block
+MOST_THREADS = 512  # of a block; most_threads has fewer where a thread needs more than 128 of the 65536 registers
 LEAST_THREADS = 64
 LEAST_COLUMNS = 4  # threads side by side
 ROW_BYTES = 128  # that threads side by side have of a row, in the type that computes, and no more
@@ -157,7 +157,7 @@ def most_threads(variant: Variant) -> int:
     tests/cuda/test_compiled.py compares it with the registers of the compiled kernels.
     """
     threads = MOST_THREADS
-    if variant.real == "float64" or (variant.twice and (variant.windows > 1 or variant.columns > 2)):
+    if variant.real == "float64" or (variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)):
         threads = MOST_THREADS // 2
     elif variant.windows > 1 or variant.reduces:
         threads = MOST_THREADS * 3 // 4

@@ -37,10 +37,11 @@ class Problem(NamedTuple):
     axis: int | tuple[int, ...]
     n: int
     beta: float = 0.75
+    k: float = 1.0
 
     def variants(self, recipe: str, dtype: np.dtype, device: Device) -> tuple[Variant, ...]:
         """The kernels of the call, in order."""
-        op = LocalResponseNorm(self.n, beta=self.beta, axis=self.axis)
+        op = LocalResponseNorm(self.n, beta=self.beta, k=self.k, axis=self.axis)
         dimensions = canonical(self.shape, self.order, op.windows(len(self.shape)))
         plan = make_plan(dimensions, recipe, op, dtype, True, device)
         return tuple(launch.variant for launch in plan.launches)

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 def parts(variant):
     """The phases."""
-    first, *rest = variant.phases
+    first, *rest = variant.phases  # at most one more
     before, (left, right) = variant.before, variant.beside
     return (
         Part("first", first, before + variant.after, before, left, 0, 0),
@@ -112,7 +112,6 @@ def constants(variant):
     return {
         "Values": variant.tuple_of(fields_of(variant)),
         "FIELDS": len(fields_of(variant)),
-        "PLANES": planes_of(variant),
         "CONTIGUOUS": is_contiguous(variant),
         "TWICE": variant.twice,
         "REACH": variant.before + variant.after,

@@ -4,7 +4,7 @@ The rows of the axis lie in groups of STEPS. A thread has one group in registers
 where the axis is the last in memory. What its windows need of other groups goes through shared memory (small.py and
 wide.py), and so does what a first phase keeps for the second.
 
-Columns are neighbours where vectors of them are aligned, and else *spread* (spread.py).
+Columns are neighbours, or *spread* (spread.py): a block's width apart.
 
 Where the axis does not fit into a block it is cut into tiles. A tile has ``lead`` groups before its own, and some
 after, which compute what its windows need and no result. Groups begin at multiples of STEPS whatever the tile, so that
