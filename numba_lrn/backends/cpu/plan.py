@@ -32,8 +32,8 @@ TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
-# Where stages keep something, and windows have up to so many elements: a tile's bytes of one array, which is a page, and
-# those of all arrays and buffers, in L1. Figures in docs/performance.md.
+# Where stages keep something, and windows have up to so many elements: a tile's bytes of one array, which is a page,
+# and those of all arrays and buffers, in L1. docs/performance.md has the figures.
 MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
 TURNED_TILE = 32 * 1024  # elements of a plane
 LANES = 8192  # lanes of a tile that keeps nothing between stages
