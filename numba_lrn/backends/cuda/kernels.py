@@ -116,7 +116,7 @@ class Variant(NamedTuple):
     @property
     def windows(self) -> int:
         """How many windows it sums at the same time, at most."""
-        return max(sum(bool(term) for term, _ in phase.stages) for phase in self.phases)
+        return max(phase.windows for phase in self.phases)
 
     @property
     def loaded(self) -> tuple[str, ...]:

@@ -41,6 +41,11 @@ class Phase(NamedTuple):
         return _unique(name for term, _ in self.stages if term for name in accesses(term).reads)
 
     @property
+    def windows(self) -> int:
+        """How many windows it sums."""
+        return sum(bool(term) for term, _ in self.stages)
+
+    @property
     def read(self) -> tuple[str, ...]:
         """What its ends read that none of them wrote before."""
         written: set[str] = set()

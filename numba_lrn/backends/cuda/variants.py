@@ -80,18 +80,16 @@ class Chooser:
         """Which form, with how many lanes and rows at a time."""
         if beside is None:
             return self._held(self.form(axis, phases), axis, phases)
-        if self.walks(phases, beside):
-            return self._walking(axis, phases, beside)
-        extent = beside.length if beside.inner == 1 else beside.inner
-        lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
+        form = "walk" if self.walks(phases, beside) else "box"
+        lanes, steps = getattr(self, f"_{form}_rows")(axis, phases, beside)
         return Variant(
-            "box_contiguous" if beside.inner == 1 else "box_strided",
+            f"{form}_contiguous" if beside.inner == 1 else f"{form}_strided",
             phases,
             self._power_of(phases),
             self.dtype.name,
             lanes,
             True,
-            1 if lanes > 4 else BOX_STEPS // _windows(phases),
+            steps,
             axis.before,
             axis.after,
             (beside.before, beside.after),
@@ -103,28 +101,6 @@ class Chooser:
         Over 55 × 55, walks read two arrays and write one in less time than threads on their own read one and write one.
         """
         return len(phases) > 1 or (beside.inner == 1 and self._lanes(2, beside.length) == 1)
-
-    def _walking(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> Variant:
-        """The variant that runs all phases of a box."""
-        contiguous = beside.inner == 1
-        ring = axis.n * _windows(phases) * (self.real.itemsize // 4)
-        most = min(WALK_BYTES // self.dtype.itemsize, WALK_RING // ring)
-        lanes = self._lanes(most, beside.length if contiguous else beside.inner)
-        steps = WALK_STEPS
-        while steps > 1 and steps * lanes * ring > WALK_SUMS:
-            steps //= 2
-        return Variant(
-            "walk_contiguous" if contiguous else "walk_strided",
-            phases,
-            self._power_of(phases),
-            self.dtype.name,
-            lanes,
-            True,
-            steps,
-            axis.before,
-            axis.after,
-            (beside.before, beside.after),
-        )
 
     def _held(self, form: str, axis: Axis, phases: tuple[Phase, ...]) -> Variant:
         """The variant of a form for one axis."""
@@ -161,6 +137,21 @@ class Chooser:
         while self.aligned and 2 * lanes <= most and extent % (2 * lanes) == 0:
             lanes *= 2
         return lanes
+
+    def _box_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
+        """(lanes, rows of a thread)."""
+        extent = beside.length if beside.inner == 1 else beside.inner
+        lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
+        return lanes, 1 if lanes > 4 else BOX_STEPS // _windows(phases)
+
+    def _walk_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
+        extent = beside.length if beside.inner == 1 else beside.inner
+        ring = axis.n * _windows(phases) * (self.real.itemsize // 4)
+        lanes = self._lanes(min(WALK_BYTES // self.dtype.itemsize, WALK_RING // ring), extent)
+        steps = WALK_STEPS
+        while steps > 1 and steps * lanes * ring > WALK_SUMS:
+            steps //= 2
+        return lanes, steps
 
     def _small_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         """(lanes, rows of a thread, whether lanes are neighbours)."""
@@ -231,4 +222,4 @@ def _steps(most: int, axis: Axis) -> int:
 
 def _windows(phases: tuple[Phase, ...]) -> int:
     """How many windows are summed at the same time."""
-    return max(sum(bool(term) for term, _ in phase.stages) for phase in phases)
+    return max(phase.windows for phase in phases)

@@ -22,7 +22,7 @@ def ring_of(variant):
 
 def is_contiguous(variant):
     """Whether the second axis is the last in memory."""
-    return variant.form == "box_contiguous"
+    return variant.form.endswith("_contiguous")
 
 
 def local_sizes(variant):

@@ -17,6 +17,7 @@ apart. Lanes are neighbours along the second axis where it is the last in memory
 
 from typing import Any, NamedTuple
 
+from numba_lrn.backends.cuda.forms.box import is_contiguous
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
 SIDE_THREADS = 4  # that have one element of the second axis, where that is not the last in memory
@@ -40,23 +41,13 @@ def parts(variant):
     before, (left, right) = variant.before, variant.beside
     return (
         Part("first", first, before + variant.after, before, left, 0, 0),
-        *(Part("last", last, before, 0, right, len(first.summed), windows_of(first)) for last in rest),
+        *(Part("last", last, before, 0, right, len(first.summed), first.windows) for last in rest),
     )
 
 
 def delay(variant, part):
     """How many rows the middle of a window lies behind the row that is read."""
     return variant.before + variant.after - part.middle
-
-
-def windows_of(phase):
-    """How many windows a phase sums."""
-    return sum(bool(term) for term, _ in phase.stages)
-
-
-def is_contiguous(variant):
-    """Whether the second axis is the last in memory."""
-    return variant.form == "walk_contiguous"
 
 
 def fields_of(variant):
@@ -108,7 +99,7 @@ def local_sizes(variant):
 
 def constants(variant):
     """Sizes of local arrays."""
-    windows = sum(windows_of(phase) for phase in variant.phases)
+    windows = sum(phase.windows for phase in variant.phases)
     return {
         "Values": variant.tuple_of(fields_of(variant)),
         "FIELDS": len(fields_of(variant)),
