@@ -15,6 +15,7 @@ CASES = {
     "small": ((3, 19, 4, 6), 1, 4, True),
     "small, odd planes": ((3, 21, 5, 5), 1, 5, True),
     "small, columns apart": ((2, 21, 9, 11), 1, 5, True),
+    "small, along memory": ((3, 300, 5, 7), 1, 5, False),
     "small last": ((4, 6, 40), 2, 5, True),
     "wide": ((2, 70, 6, 6), 1, 33, True),
     "wide, columns apart": ((2, 70, 9, 11), 1, 33, True),
@@ -26,6 +27,7 @@ CASES = {
     "box, odd planes": ((5, 7, 13, 11), (2, 3), 5, True),
     "box, tiles": ((1, 2, 40, 1200), (2, 3), 5, True),
     "box, channels last": ((2, 14, 13, 12), (1, 2), 5, True),
+    "box, threads": ((2, 14, 13, 12), (1, 2), 3, False),
     "large box": ((2, 2, 30, 32), (2, 3), 19, False),
 }
 

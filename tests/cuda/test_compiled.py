@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
-from numba_lrn.backends.cuda.blocks import WALK_MOST_THREADS, Device, most_threads
+from numba_lrn.backends.cuda.blocks import RING_BLOCKS, RING_SMALL, WALK_MOST_THREADS, Device, most_threads
 from numba_lrn.backends.cuda.phases import CALLERS
 from tests.support import DTYPES
 
@@ -51,7 +51,10 @@ ODD, GUARDED = (
         ((13, 5, 0.75, 0.0), (13, 5, 0.25, 0.0), (16, 5, 0.75, 0.0)),
     )
 )
-SHORT = report.Problem("55×55, n = 5", (32, 96, 55, 55), report.NCHW, 1, 5)
+RING = tuple(
+    report.Problem(f"ring, n = {n}, β = {beta}", (32, 256, 13, 13), report.NCHW, 1, n, beta)
+    for n, beta in ((8, 0.75), (9, 0.75), (5, 0.6), (5, 1.7))
+)
 MAIN = {
     **variants(report.MAIN[:2], ("float32", "float16")),
     **variants(report.MAIN[2:], FLOAT32),
@@ -91,7 +94,7 @@ ALL = {
     **OTHERS,
     **MAIN,
     **BFLOAT16,
-    **variants((*ODD, SHORT), FLOAT32),
+    **variants((*ODD, *RING), FLOAT32),
     **variants(LARGE, ("float32",), ("backward_all", "jvp", "double_backward")),
     **variants(LARGE, ("float16",), ("backward", "double_backward")),
     **variants(LARGE64, ("float64",), ("backward_all", "double_backward")),
@@ -126,6 +129,9 @@ def check(variant, capability):
         check_registers(variant, linked)
     if variant.form.startswith("walk"):
         assert linked.registers * WALK_MOST_THREADS <= 65536
+    if variant.form == "ring" and capability == (9, 0):  # as many blocks a multiprocessor as a plan counts on
+        side_by_side = RING_BLOCKS - (variant.before + 1 + variant.after > RING_SMALL)
+        assert -(-linked.registers // 8) * 8 * variant.span * side_by_side <= 65536
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces
@@ -166,7 +172,9 @@ def check_vectors(variant, text):
         itemsize = np.dtype(kernels.CARRIERS[variant.dtype]).itemsize
         # Eight bytes of float16 are loaded as two words of four.
         least = min(variant.lanes * itemsize, 16)
-        if variant.reduces and access == "st":  # the parts of the sums are stored one by one
+        if variant.form == "ring":  # writes element by element, and reads so where an array begins or ends
+            assert least in widths or access == "st"
+        elif variant.reduces and access == "st":  # the parts of the sums are stored one by one
             assert least in widths or not variant.phases[-1].stored
         elif variant.form == "prefix_scratch":  # so are its sums
             assert least in widths

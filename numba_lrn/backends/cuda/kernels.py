@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, spread, stages, walk, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, ring, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -39,10 +39,10 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "wide": (whole, whole.whole, 7),
     "wide_last": (whole, whole.whole, 7),
     "wide_spread": (whole, spread.spread, 7),
+    "ring": (ring, ring.ring, 5),
     "prefix": (prefix, prefix.prefix, 6),
     "prefix_scratch": (prefix, prefix.prefix, 6),
-    "box_contiguous": (box, box.box, 6),
-    "box_strided": (box, box.box, 6),
+    "box": (box, box.box, 6),
     "walk_contiguous": (walk, walk.walk, 9),
     "walk_strided": (walk, walk.walk, 9),
 }
@@ -66,7 +66,7 @@ class Variant(NamedTuple):
     before: int  # the window of the first phase, where it is compiled in
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
-    span: int = 1  # how far apart the lanes of a block that holds axes lie, where they are no neighbours
+    span: int = 1  # how far apart the columns of a thread that are no neighbours lie, or what it computes in a ring
 
     @property
     def real(self) -> str:

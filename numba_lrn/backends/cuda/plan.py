@@ -100,9 +100,9 @@ class _Planner:
         phases = phases_of(self.recipe)
         if len(self.axes) == 1 and self.chooser.form(self.axes[0], phases) != "prefix":
             self._launch(self.axes[0], phases)
-        elif is_small_box(self.axes) and self.chooser.walks(phases, self.axes[1]):
+        elif is_small_box(self.axes):
             self._launch(self.axes[0], phases, beside=self.axes[1])
-        elif len(self.axes) == 1 or is_small_box(self.axes):
+        elif len(self.axes) == 1:
             for phase in phases:
                 self._phase(phase)
         else:
@@ -119,9 +119,6 @@ class _Planner:
     def _phase(self, phase: Phase) -> None:
         """One phase: a kernel, or one for each axis of its only window."""
         axes = [axis.mirrored for axis in self.axes] if phase.transposed else list(self.axes)
-        if len(axes) > 1 and is_small_box(self.axes):
-            self._launch(axes[0], (phase,), beside=axes[1])
-            return
         for axis in reversed(axes[1:]):
             (term, end), *others = phase.stages
             self._launch(axis, (Phase(((term, "emit_sum"),), phase.transposed, ("sum",)),))
@@ -151,6 +148,10 @@ class _Planner:
             if nbytes:
                 variant = variant._replace(form="prefix_scratch")
                 self.operands["scratch"] = self._temporary(nbytes // self.real.itemsize)
+        elif variant.form == "ring":
+            grid, block, chunk, chunks, shared = blocks.along(axis, variant, self.device)
+            rest = (chunks,)
+            self.ahead = chunks == 1
         else:
             grid, block, chunk, lead = blocks.holding(axis, variant, self.device)
             rest = (lead, axis.before // variant.steps, axis.after // variant.steps)

@@ -18,13 +18,17 @@ DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
-# Boxes of two axes up to this many rows and elements of a row are summed in one kernel; the sums of its last rows that
-# a thread may keep in registers.
+# Blocks walk along memory (forms/ring.py), with one phase and with two: elements of a thread in a stride; the largest
+# windows (backward over 13 × 13 with 256 channels reaches 89 % of the copy's speed with n = 5, and 69 with 7, where
+# columns that are apart reach 76); axes that are longer than this, else columns that are apart are as fast or faster
+# (backward over 27 × 27 with 96 channels 91 % instead of 86), but for narrow rows; the strides of a sample, at least.
+RING_ELEMENTS, RING_LARGEST, RING_FROM, RING_STRIDES = (6, 8), (9, 5), (104, 128), 4
+# Boxes of two axes up to this many rows and elements of a row are summed in one kernel: by blocks that walk
+# (forms/walk.py), the smallest by threads on their own (forms/box.py).
 BOX_ROWS, BOX_ROW = 11, 9
-BOX_RING = 48
-BOX_STEPS = 4
-# All phases of such a box in one kernel (forms/walk.py): bytes of a row that a thread has; registers for the sums of
-# its last n rows, at most; those sums times the rows at a time, at most.
+BOX_BY_THREADS, BOX_STEPS = 4, 4
+# Of blocks that walk: bytes of a row that a thread has; registers for the sums of its last n rows, at most; those sums
+# times the rows at a time, at most.
 WALK_BYTES = 8
 WALK_RING = 22
 WALK_STEPS, WALK_SUMS = 4, 40
@@ -80,10 +84,12 @@ class Chooser:
         """Which form, with how many lanes and rows at a time."""
         if beside is None:
             return self._held(self.form(axis, phases), axis, phases)
-        form = "walk" if self.walks(phases, beside) else "box"
-        lanes, steps = getattr(self, f"_{form}_rows")(axis, phases, beside)
+        form, rows = "box", self._box_rows
+        if _walks(phases, axis, beside):
+            form, rows = "walk_contiguous" if beside.inner == 1 else "walk_strided", self._walk_rows
+        lanes, steps = rows(axis, phases, beside)
         return Variant(
-            f"{form}_contiguous" if beside.inner == 1 else f"{form}_strided",
+            form,
             phases,
             self._power_of(phases),
             self.dtype.name,
@@ -95,13 +101,6 @@ class Chooser:
             (beside.before, beside.after),
         )
 
-    def walks(self, phases: tuple[Phase, ...], beside: Axis) -> bool:
-        """Whether blocks walk down the planes of a small box: with two phases, or where a thread would have one lane.
-
-        Over 55 × 55, walks read two arrays and write one in less time than threads on their own read one and write one.
-        """
-        return len(phases) > 1 or (beside.inner == 1 and self._lanes(2, beside.length) == 1)
-
     def _held(self, form: str, axis: Axis, phases: tuple[Phase, ...]) -> Variant:
         """The variant of a form for one axis."""
         lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
@@ -112,6 +111,8 @@ class Chooser:
             before = after = 0
         power, name = self._power_of(phases), self.dtype.name
         variant = Variant(form, phases, power, name, lanes, adjacent, steps, before, after)
+        if form == "ring":
+            return variant._replace(span=blocks.RING_THREADS[len(phases) - 1])
         return variant._replace(span=blocks.span(axis, variant)) if variant.spread else variant
 
     def _power_of(self, phases: tuple[Phase, ...]) -> str:
@@ -122,6 +123,8 @@ class Chooser:
         form = "small" if axis.n <= DIRECT else "wide"
         if axis.inner == 1:
             form += "_last"
+        elif self._is_ring(axis, phases):
+            form = "ring"
         elif self._is_spread(axis, phases):
             form += "_spread"
         if axis.n > DIRECT:
@@ -140,9 +143,8 @@ class Chooser:
 
     def _box_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
         """(lanes, rows of a thread)."""
-        extent = beside.length if beside.inner == 1 else beside.inner
-        lanes = self._lanes(min(BOX_RING // (axis.n * _windows(phases)), VECTOR_BYTES // self.dtype.itemsize), extent)
-        return lanes, 1 if lanes > 4 else BOX_STEPS // _windows(phases)
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, beside.inner)
+        return lanes, 1 if lanes > 4 else BOX_STEPS
 
     def _walk_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
         extent = beside.length if beside.inner == 1 else beside.inner
@@ -178,15 +180,38 @@ class Chooser:
             lanes = 2
         return self._lanes(lanes, axis.inner), GROUP, True
 
-    def _is_spread(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
-        """Whether a thread's columns are better apart: where vectors, or whole sectors forward, are not aligned.
+    def _is_ring(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether blocks walk along memory, where rows begin within a sector."""
+        sector = blocks.SECTOR_BYTES // self.dtype.itemsize
+        if not self._has_one_window(phases) or self._lanes(sector, axis.inner) == sector:
+            return False
+        twice = len(phases) - 1
+        stride = blocks.RING_THREADS[twice] * RING_ELEMENTS[twice]
+        return (
+            axis.n <= RING_LARGEST[twice]
+            and max(axis.before, axis.after) * axis.inner <= stride
+            and (axis.inner < SPREAD_FROM or axis.length > RING_FROM[twice])
+            and axis.length * axis.inner >= RING_STRIDES * stride
+        )
 
-        Half types gain nothing: 67 % of the copy's speed forward over 55 × 55 either way.
-        """
-        if self.dtype != np.float32 or axis.inner < SPREAD_FROM or _windows(phases) > 1 or phases[0].reduces:
+    def _is_spread(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether a thread's columns are better apart: where vectors, or whole sectors forward, are not aligned."""
+        if not self._has_one_window(phases) or axis.inner < SPREAD_FROM:
             return False
         aligned = blocks.SECTOR_BYTES // self.dtype.itemsize if len(phases) == 1 and axis.n <= DIRECT else 2
         return self._lanes(aligned, axis.inner) < aligned
+
+    def _has_one_window(self, phases: tuple[Phase, ...]) -> bool:
+        """Whether there are kernels for rows that are not aligned: of float32, and of one window in each phase.
+
+        Half types gain nothing: 60 and 67 % of the copy's speed forward over 55 × 55, where vectors reach 66.
+        """
+        return bool(self.dtype == np.float32 and _windows(phases) == 1 and not phases[0].reduces)
+
+    def _ring_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        elements = RING_ELEMENTS[len(phases) - 1]
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, elements)
+        return lanes, elements // lanes, True
 
     def _small_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         if len(phases) == 1:
@@ -206,6 +231,15 @@ class Chooser:
         if lanes == 1 and axis.outer * axis.inner > PREFIX_LANES * blocks.BLOCK:
             return PREFIX_LANES, PREFIX_ROWS, False
         return lanes, PREFIX_ROWS, lanes > 1
+
+
+def _walks(phases: tuple[Phase, ...], axis: Axis, beside: Axis) -> bool:
+    """Whether blocks walk down the planes of a small box, and not threads on their own.
+
+    Forward, n × n, channels last, blocks reach 63, 62, 63, 63, 58 and 61 % of the copy's speed with n = 2, 3, 4, 5, 7
+    and 9, threads 80, 68, 68, 53, 44 and 27; channels first blocks 87 to 69, threads 77 to 53.
+    """
+    return not _is_simple(phases) or beside.inner == 1 or axis.n > BOX_BY_THREADS
 
 
 def _is_simple(phases: tuple[Phase, ...]) -> bool:

@@ -17,7 +17,6 @@ apart. Lanes are neighbours along the second axis where it is the last in memory
 
 from typing import Any, NamedTuple
 
-from numba_lrn.backends.cuda.forms.box import is_contiguous
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
 SIDE_THREADS = 4  # that have one element of the second axis, where that is not the last in memory
@@ -33,6 +32,11 @@ class Part(NamedTuple):
     beside: int  # elements before the middle along the second axis
     plane: int  # the first of its arrays in shared memory
     window: int  # the first of its windows
+
+
+def is_contiguous(variant):
+    """Whether the second axis is the last in memory."""
+    return variant.form.endswith("_contiguous")
 
 
 def parts(variant):

@@ -1,0 +1,294 @@
+"""Small windows over rows that begin anywhere in a sector of memory: blocks walk along memory itself.
+
+A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and where rows have an odd number of
+elements, blocks that own columns have two in each row. Here a *sample*, all rows of one outer index, is one line of
+elements, and a block takes a chunk of it, a *stride* at a time. Strides begin with a sector: only where a sample begins
+or ends does a block write a part of one. Those of even chunks are taken from the last to the first, so that blocks
+which read the same rows, beyond the ends of their chunks, do so at the same time, from the second-level cache.
+
+What windows need of other rows lies in a ring of strides in shared memory. A window reaches no further than a stride on
+either side, so that a result needs the strides before and after its own. The first stride of the ring is there twice,
+at both ends: the elements beside each other that a block reads never are broken in two. With two phases, what the second
+sums lies in another ring, and its results follow a stride behind those of the first; until then a thread keeps the
+elements that they need in registers.
+
+A thread reads neighbours, STEPS vectors of LANES elements, and computes elements that are THREADS apart: its accesses
+of shared memory are those of a warp side by side, and so are its stores.
+"""
+
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+
+SECTOR = 32  # elements of any size: where a stride begins, a sector does, and a vector
+
+
+def later(variant):
+    """The arrays of which a thread keeps its own elements for the second phase, or makes them there."""
+    last = variant.phases[-1]
+    return tuple(dict.fromkeys((*last.read, *last.written))) if variant.twice else ()
+
+
+def strides(variant):
+    """The strides of a ring: those that are read, and with one barrier a stride the one that is written meanwhile."""
+    return 3 if variant.twice else 4
+
+
+def ring_elements(variant):
+    """The elements of a ring, the first stride at its end too."""
+    return (strides(variant) + 1) * variant.span * variant.elements
+
+
+def shared_elements(variant):
+    """The elements of shared memory that a block takes."""
+    return len(variant.phases) * ring_elements(variant)
+
+
+def local_sizes(variant):
+    """What is under way of each array that is read; the thread's own elements, and those it keeps for later."""
+    return [variant.elements for _ in (*variant.loaded, *variant.own, *later(variant))]
+
+
+def constants(variant):
+    """Sizes of strides, rings and local arrays."""
+    loaded, own = len(variant.loaded), len(variant.own)
+    terms = variant.before + 1 + variant.after
+    stride = variant.span * variant.elements
+    return {
+        "Ahead": variant.tuple_of(variant.loaded),
+        "Values": variant.tuple_of(variant.own),
+        "Later": variant.tuple_of(later(variant)),
+        "LOADED": loaded,
+        "OWN": loaded + own,
+        "TWICE": variant.twice,
+        "THREADS": variant.span,
+        "TOTALS": variant.elements,
+        "STRIDE": stride,
+        "RING": strides(variant) * stride,
+        "SECOND": ring_elements(variant),
+        "TERMS": terms,
+        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
+        "REACH": max(variant.before, variant.after),
+        "SECTOR": SECTOR,
+        "FAR": 2**30,
+    }
+
+
+def helpers(variant):
+    """What is done for each array, each stage and each phase."""
+    first, last = variant.phases[0], variant.phases[-1]
+    loaded, own, pointer, kept = variant.loaded.index, variant.own.index, variant.pointers.index, later(variant)
+    others = [name for name in variant.loaded if name not in first.summed]
+    return {
+        "turned": [(turned, {})],
+        "turn_all": [(turn_all, {})],
+        "load_summed": [(load_vectors, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
+        "load_others": [(load_apart, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in others],
+        "show_summed": [(show_vectors, {"FIELD": loaded(name)}) for name in first.summed],
+        "take_summed": [(take_from_ring, {"FIELD": own(name)}) for name in first.summed if name in variant.own],
+        "take_others": [(take, {"SOURCE": loaded(name), "FIELD": own(name)}) for name in others],
+        **_phase("", first, variant, variant.own, variant.before, 0),
+        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for name in last.summed if variant.twice],
+        "show_kept": [(show_apart, {"FIELD": own(name)}) for name in last.summed if variant.twice],
+        "keep_own": [
+            (take, {"SOURCE": own(name), "FIELD": kept.index(name)}) for name in last.read if variant.twice
+        ],
+        **_phase("_later", last, variant, kept, variant.after, ring_elements(variant)),
+    }
+
+
+def _phase(name, phase, variant, fields, before, origin):
+    """Window sums, ends and results of a phase, whose ring begins at ``origin``; ``fields``: its arrays."""
+    placed = {"Terms": variant.tuple_of(phase.summed), "ORIGIN": origin}
+    exists = not name or variant.twice
+    return {
+        f"places_of{name}": [(places_of, {"FIRST": before})] if exists else [],
+        f"add_windows{name}": [
+            (function, {**own, **placed}) for function, own in adding(phase, variant.elements, add_ring) if exists
+        ],
+        f"emit_stages{name}": emitting(phase, variant.elements) if exists else [],
+        f"store_results{name}": [
+            (store_apart, {"FIELD": fields.index(array), "POINTER": variant.pointers.index(array)})
+            for array in variant.stored(phase)
+            if exists
+        ],
+    }
+
+
+def turned(place, turn, end):
+    """A place in a ring that ends there, a stride on in the way of the walk."""
+    moved = np.int32(place + turn)
+    return np.int32(moved - RING) if moved >= end else moved
+
+
+def turn_all(places, turn, thread):
+    """``turned`` for the places of all terms."""
+    for term in range(TERMS):
+        places[term] = turned(places[term], turn, np.int32(RING + thread))
+
+
+def places_of(places, origin, thread, row):
+    """Where the terms of a thread's first window lie in a ring in which its stride begins at ``origin``."""
+    for term in range(TERMS):
+        place = np.int32(origin + (term - FIRST) * row)
+        places[term] = np.int32((place - RING if place >= RING else place) + thread)
+
+
+def load_vectors(pointers, start, at, low, high, thread, ahead):
+    """A stride of one array, by vectors; zeros where there are no elements: those at ``low`` to ``high`` are there."""
+    if low <= at and np.int32(at + STRIDE) <= high:
+        first = start + np.int32(at + thread * LANES)
+        for step in range(STEPS):
+            load_lanes(pointers[POINTER], first + step * THREADS * LANES, ahead[FIELD], step * LANES)
+    else:
+        for slot in range(BATCH):
+            place = np.int32(at + (thread + slot // LANES * THREADS) * LANES + slot % LANES)
+            ahead[FIELD][slot] = real(0.0)
+            if place >= low and place < high:
+                ahead[FIELD][slot] = load(pointers[POINTER], start + place)
+
+
+def load_apart(pointers, start, at, low, high, thread, ahead):
+    """A stride of one array, as it is computed."""
+    if low <= at and np.int32(at + STRIDE) <= high:
+        first = start + np.int32(at + thread)
+        for slot in range(BATCH):
+            ahead[FIELD][slot] = load(pointers[POINTER], first + slot * THREADS)
+    else:
+        for slot in range(BATCH):
+            place = np.int32(at + thread + slot * THREADS)
+            ahead[FIELD][slot] = real(0.0)
+            if place >= low and place < high:
+                ahead[FIELD][slot] = load(pointers[POINTER], start + place)
+
+
+def store_apart(pointers, start, at, low, high, thread, own):
+    """Write a stride of one array."""
+    if low <= at and np.int32(at + STRIDE) <= high:
+        first = start + np.int32(at + thread)
+        for slot in range(BATCH):
+            store(pointers[POINTER], first + slot * THREADS, own[FIELD][slot])
+    else:
+        for slot in range(BATCH):
+            place = np.int32(at + thread + slot * THREADS)
+            if place >= low and place < high:
+                store(pointers[POINTER], start + place, own[FIELD][slot])
+
+
+def show_vectors(shared, to, thread, ahead):
+    """Put a stride into the ring."""
+    for step in range(STEPS):
+        store_lanes(shared, np.int32(to + thread * LANES) + step * THREADS * LANES, ahead[FIELD], step * LANES)
+    if to == 0:
+        for step in range(STEPS):
+            store_lanes(shared, RING + np.int32(thread * LANES) + step * THREADS * LANES, ahead[FIELD], step * LANES)
+
+
+def show_apart(shared, to, thread, own):
+    """Put a stride of what the first phase keeps into the ring of the second."""
+    for slot in range(BATCH):
+        store(shared, np.int32(to + thread) + SECOND + slot * THREADS, own[FIELD][slot])
+    if to == 0:
+        for slot in range(BATCH):
+            store(shared, thread + SECOND + RING + slot * THREADS, own[FIELD][slot])
+
+
+def take_from_ring(shared, places, own):
+    """The thread's own elements of what the first phase sums."""
+    for slot in range(BATCH):
+        own[FIELD][slot] = load(shared, places[BEFORE] + slot * THREADS)
+
+
+def take(source, own):
+    """The thread's own elements from those that were under way, or from those of the stride before."""
+    for slot in range(BATCH):
+        own[FIELD][slot] = source[SOURCE][slot]
+
+
+def keep_if_inside(at, low, high, thread, own):
+    """Nothing is kept from beyond the sample. Selected, not multiplied by 0: there d = k, which may be 0."""
+    if low > at or np.int32(at + STRIDE) > high:
+        for slot in range(BATCH):
+            place = np.int32(at + thread + slot * THREADS)
+            own[FIELD][slot] = own[FIELD][slot] if place >= low and place < high else real(0.0)
+
+
+def add_ring(shared, places, totals):
+    """The sums of the windows of all elements of a thread."""
+    terms = Terms(shared)
+    parts = cuda.local.array(2, real)
+    for slot in range(BATCH):
+        parts[0] = real(0.0)
+        parts[1] = real(0.0)
+        for term in range(TERMS):
+            place = places[term] + (ORIGIN + slot * THREADS)
+            parts[term % PARTS] = add_term(terms, terms, place, place, parts[term % PARTS])
+        totals[TOTAL + slot] = parts[0] + parts[1]
+
+
+def ring(local, pointers, integers, par, sums):
+    """One phase or both."""
+    _, length, inner, chunk, chunks = integers
+    sample = length * inner
+    ahead = Ahead(*local[:LOADED])
+    own = Values(*local[LOADED:OWN])
+    later = Later(*local[OWN:])
+    thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
+    # In 32 bits: of a quotient of 64, which a subroutine finds, ptxas does not know that all threads have the same.
+    outer = np.int64(np.uint32(np.uint32(cuda.blockIdx.x) // np.uint32(chunks)))
+    number = cuda.blockIdx.x - outer * chunks
+    begin = outer * sample
+    start = begin // SECTOR * SECTOR + number * chunk
+    # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions.
+    low, high = np.int32(max(begin - start, -FAR)), np.int32(min(begin + sample - start, FAR))
+    end = np.int32(min(chunk, high))
+    count = np.int32((end + (STRIDE - 1)) // STRIDE)
+    way, turn, at = np.int32(STRIDE), np.int32(STRIDE), np.int32(0)
+    if number % 2 == 0:
+        way, turn, at = np.int32(-STRIDE), np.int32(RING - STRIDE), np.int32((count - 1) * STRIDE)
+    reach = np.int32(REACH * row)  # of a window
+    low_others, high_others = np.int32(max(low, -reach)), np.int32(min(high, end + reach))
+    if TWICE:
+        # What the second phase sums begins a stride before the results, and ends a stride after them.
+        at, count, reach = np.int32(at - way), np.int32(count + 2), np.int32(2 * reach)
+    low_summed, high_summed = np.int32(max(low, -reach)), np.int32(min(high, end + reach))
+    shared = cuda.shared.array(0, real_type, alignment=SHARED_ALIGNMENT)
+    totals = cuda.local.array(TOTALS, real)
+    shares = cuda.local.array(3, real)
+    places = cuda.local.array(TERMS, np.int32)
+    places_later = cuda.local.array(TERMS, np.int32)
+    places_of(places, turn, thread, row)
+    places_of_later(places_later, np.int32(RING - turn), thread, row)
+    to, to_later = np.int32(0), np.int32(0)
+    for stride in range(2):
+        load_summed(pointers, start, np.int32(at + (stride - 1) * way), low_summed, high_summed, thread, ahead)
+        show_summed(shared, to, thread, ahead)
+        to = turned(to, turn, RING)
+    load_summed(pointers, start, np.int32(at + way), low_summed, high_summed, thread, ahead)
+    load_others(pointers, start, at, low_others, high_others, thread, ahead)
+    index = np.int32(0)
+    while index < count:
+        show_summed(shared, to, thread, ahead)
+        to = turned(to, turn, RING)
+        take_others(ahead, own)
+        cuda.syncthreads()
+        load_summed(pointers, start, np.int32(at + 2 * way), low_summed, high_summed, thread, ahead)
+        load_others(pointers, start, np.int32(at + way), low_others, high_others, thread, ahead)
+        take_summed(shared, places, own)
+        add_windows(shared, places, totals)
+        for slot in range(BATCH):
+            emit_stages(own, par, slot, slot, totals, slot, False, shares)
+        store_results(pointers, start, at, low, end, thread, own)
+        turn_all(places, turn, thread)
+        if TWICE:
+            keep_inside(at, low, high, thread, own)
+            show_kept(shared, to_later, thread, own)
+            to_later = turned(to_later, turn, RING)
+            cuda.syncthreads()
+            if index >= 2:
+                add_windows_later(shared, places_later, totals)
+                for slot in range(BATCH):
+                    emit_stages_later(later, par, slot, slot, totals, slot, False, shares)
+                store_results_later(pointers, start, np.int32(at - way), low, end, thread, later)
+            keep_own(own, later)
+            turn_all(places_later, turn, thread)
+        at = np.int32(at + way)
+        index = np.int32(index + 1)

@@ -1,0 +1,204 @@
+"""Blocks that walk along memory (forms/ring.py), in the simulator, against the reference and the kernels of columns.
+
+Strides are short here, so that small arrays have many, and the ring of strides turns; every access of shared memory is
+checked, and what is read before it is written is NaN.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.backends.cuda import blocks, toolkit, variants
+from numba_lrn.backends.cuda.blocks import Device
+from tests.cuda.plans import LARGE, SMALL, Guarded, plan_of, run
+from tests.support import assert_accurate, assert_same_bits, random_array
+
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
+]
+
+RECIPES = ("forward", "backward")
+WINDOWS = {"small": (2, 2), "even": (1, 2), "one before": (1, 0), "one-sided": (0, 3), "asymmetric": (3, 1)}
+# Samples that begin with a sector and within one; rows shorter and longer than a warp; fewer rows than a window has.
+SHAPES = {
+    "odd planes": (2, 41, 5, 5),
+    "narrow rows": (3, 301, 3),
+    "short axis": (3, 3, 7, 9),
+    "rows of half sectors": (2, 19, 4, 5),
+    "one sample": (1, 150, 7),
+}
+STRIDES = {"forward": 192, "backward": 256}  # elements: 32 threads, with 6 and 8 each
+
+
+@pytest.fixture
+def _short_strides(monkeypatch):
+    monkeypatch.setattr(blocks, "RING_THREADS", (32, 32))
+    monkeypatch.setattr(variants, "RING_FROM", (0, 0))
+    monkeypatch.setattr(variants, "RING_STRIDES", 0)
+    kernelapi = pytest.importorskip(f"{toolkit.cuda.__name__}.simulator.kernelapi")
+    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", _guarded)
+
+
+def _guarded(self, shape, dtype, alignment=None):
+    """The dynamic shared memory of a block, NaN at first, in which every index is asserted."""
+    assert shape == 0
+    with _filling:
+        if not hasattr(self, "guarded"):
+            self.guarded = Guarded(np.full(self._dynshared_size // 4, np.nan, np.float32))
+    return self.guarded
+
+
+_filling = threading.Lock()
+short_strides = pytest.mark.usefixtures("_short_strides")
+
+
+def arrays(shape, recipe):
+    return random_array(1, shape), random_array(2, shape) if recipe == "backward" else None
+
+
+def operator(window, **how):
+    return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, **{"beta": 0.75, "k": 1.0, **how})
+
+
+def by_columns(monkeypatch):
+    monkeypatch.setattr(variants, "RING_LARGEST", (0, 0))
+
+
+def ring_of(plan):
+    """The only launch, and how many chunks a sample has."""
+    (launch,) = plan.launches
+    assert launch.variant.form == "ring"
+    return launch, int(launch.scalars[4])
+
+
+@short_strides
+@pytest.mark.parametrize("device", [SMALL, LARGE], ids=["few blocks", "many blocks"])
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_like_columns(shape, window, recipe, device, monkeypatch):
+    op = operator(window)
+    x, g = arrays(shape, recipe)
+    got, plan = run(op, recipe, x, g, device=device)
+    launch, chunks = ring_of(plan)
+    assert device is SMALL or chunks == -(-(np.prod(shape[1:]) + 31) // STRIDES[recipe])
+    assert launch.variant.lanes > 1
+    assert_accurate(op, recipe, got, x, g)
+    by_columns(monkeypatch)
+    expected, plan = run(op, recipe, x, g)
+    assert plan.launches[0].variant.form.startswith("small")
+    assert_same_bits(got, expected, op)
+
+
+@short_strides
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_unaligned_arrays(recipe):
+    op = operator("small")
+    x, g = arrays(SHAPES["odd planes"], recipe)
+    expected, _ = run(op, recipe, x, g)
+    got, plan = run(op, recipe, x, g, aligned=False)
+    assert ring_of(plan)[0].variant.lanes == 1
+    assert_same_bits(got, expected, op)
+
+
+@short_strides
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("window", [(2, 2), (2, 1), (0, 2)])
+def test_windows_that_reach_a_whole_stride(window, recipe):
+    row = STRIDES[recipe] // 2
+    op = LocalResponseNorm.from_window(1, *window, 1.0, 0.75, 1.0)
+    for longer, form in ((0, "ring"), (1, "small_spread")):
+        # Rows of whole sectors are rows that begin within one where the array does.
+        x, g = arrays((1, 13, row + longer), recipe)
+        got, plan = run(op, recipe, x, g, aligned=False)
+        assert plan.launches[0].variant.form == form
+        assert_accurate(op, recipe, got, x, g)
+
+
+@short_strides
+@pytest.mark.parametrize(("recipe", "into"), [("forward", "x"), ("backward", "x"), ("backward", "g")])
+def test_in_place(recipe, into, monkeypatch):
+    op = operator("even")
+    x, g = arrays(SHAPES["odd planes"], recipe)
+    expected, plan = run(op, recipe, x, g, device=LARGE)
+    assert ring_of(plan)[1] > 1
+    assert not plan.in_place
+    # As many blocks as samples: each takes all of one.
+    monkeypatch.setattr(blocks, "RING_TIMES", (0.0, 1.0, 2.0, 3.0, 4.0))
+    got, plan = run(op, recipe, x, g, into=into)
+    assert ring_of(plan)[1] == 1
+    assert_same_bits(got, expected, op)
+
+
+@short_strides
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_inf_stay_in_their_windows(bad, recipe):
+    op = operator("even")
+    x, g = arrays(SHAPES["odd planes"], recipe)
+    x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
+    got, _ = run(op, recipe, x, g, device=LARGE)
+    truth = reference.forward(op, x) if g is None else reference.backward(op, g, x)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
+
+
+@short_strides
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_samples_beside_which_there_is_nothing_to_divide_by(recipe):
+    """k = 0: beyond a sample d is 0, which must not leak into it."""
+    op = operator("small", k=0.0)
+    x, g = arrays(SHAPES["odd planes"], recipe)
+    assert_accurate(op, recipe, run(op, recipe, x, g)[0], x, g)
+
+
+@short_strides
+@pytest.mark.parametrize("beta", [0.6, 1.7])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_other_powers(recipe, beta):
+    op = operator("small", beta=beta)
+    x, g = arrays(SHAPES["odd planes"], recipe)
+    assert_accurate(op, recipe, run(op, recipe, x, g)[0], x, g)
+
+
+@pytest.mark.parametrize("device", [Device(), Device((7, 5), 40), SMALL], ids=["H200", "small card", "one"])
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
+)
+def test_chunks_cover_samples(shape, recipe, device):
+    plan = plan_of(LocalResponseNorm(5, axis=1), recipe, shape, "float32", device=device)
+    launch, chunks = ring_of(plan)
+    stride = launch.variant.span * launch.variant.elements
+    chunk, sample = int(launch.scalars[3]), int(np.prod(shape[1:], dtype=object))
+    assert launch.grid == (shape[0] * chunks, 1, 1)
+    assert launch.block == (launch.variant.span, 1, 1)
+    assert chunk % stride == 0
+    assert chunk <= blocks.MAX_ROWS
+    assert chunks * chunk >= sample + 31 > (chunks - 1) * chunk
+    assert launch.shared_bytes <= blocks.SHARED_BYTES
+    assert plan.in_place == (chunks == 1)
+
+
+def test_where_blocks_walk_along_memory():
+    def form(shape, recipe="forward", n=5, dtype="float32"):
+        return plan_of(LocalResponseNorm(n, axis=1), recipe, shape, dtype, device=Device()).launches[0].variant.form
+
+    for recipe in RECIPES:
+        assert form((128, 256, 27, 27), recipe) == "ring"
+        assert form((128, 256, 14, 14), recipe) == "ring"  # rows of 24 sectors and a half
+        assert form((128, 512, 7, 7), recipe) == "ring"
+        assert form((128, 256, 28, 28), recipe) == "small"
+        assert form((128, 96, 27, 27), recipe) == "small_spread"  # blocks hold the whole axis
+        assert form((128, 256, 55, 55), recipe) == "small_spread"  # windows reach too far
+        assert form((128, 3, 7, 7), recipe) == "small"  # hardly anything to walk along
+        assert form((128, 256, 27, 27), recipe, n=63) == "wide_spread"
+        for dtype in ("float16", "float64"):
+            assert form((128, 256, 27, 27), recipe, dtype=dtype) == "small"
+    assert form((128, 256, 13, 13), "forward", n=9) == "ring"
+    assert form((128, 256, 13, 13), "backward", n=9) == "small_spread"
+    for recipe in ("jvp", "backward_all", "double_backward"):
+        assert form((128, 256, 27, 27), recipe) == "small"
