@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
 
 MAIN, WIDE = (128, 96, 56, 56), (64, 256, 56, 56)
-ODD = ((128, 96, 55, 55), (128, 256, 27, 27), (512, 256, 13, 13))
+ODD = ((128, 96, 55, 55), (128, 256, 27, 27), (512, 256, 13, 13), (512, 512, 14, 14), (1024, 512, 7, 7))
 HALF = (128, 96, 54, 54)  # rows that begin with a part of a sector of memory
 PROBLEMS = tuple(
     problem

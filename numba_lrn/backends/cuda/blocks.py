@@ -24,11 +24,9 @@ SECTOR_BYTES = 32
 SPREAD_SPAN, SPREAD_TWICE_SPAN = 32, 16
 SPREAD_GROUPS = 13
 SPREAD_WIDE_THREADS = 256
-# Blocks that walk along memory (forms/ring.py): threads with one phase and with two; how many blocks a multiprocessor
-# runs side by side, of larger windows than RING_SMALL one less, by their registers; and how long it takes with none, one,
-# two… of them, which two hardly keep busy.
+# Blocks that walk along memory (forms/ring.py): threads with one phase and with two; how long a multiprocessor takes
+# with none of them, one, two… side by side: two hardly keep it busy.
 RING_THREADS = (384, 192)
-RING_SMALL, RING_BLOCKS = 8, 4
 RING_TIMES = (0.0, 2.4, 2.4, 3.1, 4.0)
 WALK_THREADS, WALK_MOST_THREADS = 128, 256  # of blocks that walk (forms/walk.py): with several planes, with one
 # Threads on their own.
@@ -136,15 +134,14 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
     """
     stride = variant.span * variant.elements
     strides = -(-(axis.length * axis.inner + ring.SECTOR - 1) // stride)
-    side_by_side = RING_BLOCKS - (axis.n > RING_SMALL)
 
     def duration(chunks: int) -> float:
-        full, left = divmod(axis.outer * chunks, device.multiprocessors * side_by_side)
-        rounds = full * RING_TIMES[side_by_side] + RING_TIMES[-(-left // device.multiprocessors)]
+        full, left = divmod(axis.outer * chunks, device.multiprocessors * ring.SIDE_BY_SIDE)
+        rounds = full * RING_TIMES[ring.SIDE_BY_SIDE] + RING_TIMES[-(-left // device.multiprocessors)]
         return rounds * (-(-strides // chunks) + len(variant.phases))
 
     least = -(-strides * stride // MAX_ROWS)
-    most = max(least, min(strides, device.multiprocessors * side_by_side))
+    most = max(least, min(strides, device.multiprocessors * ring.SIDE_BY_SIDE))
     long = -(-strides // min(range(least, most + 1), key=duration))
     chunks = -(-strides // long)
     shared = ring.shared_elements(variant) * np.dtype(variant.real).itemsize

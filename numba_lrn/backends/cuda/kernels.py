@@ -318,7 +318,9 @@ def signature(variant: Variant) -> tuple[Any, ...]:
 
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel in the assembly language that all cards share; needs no driver."""
-    return compile_ptx(_recent(variant, compute_capability >= PACKS), signature(variant), compute_capability)
+    kernel = _recent(variant, compute_capability >= PACKS)
+    bounds = ring.launch_bounds(variant) if variant.form == "ring" else None
+    return compile_ptx(kernel, signature(variant), compute_capability, bounds)
 
 
 # Its device functions are typed once for several architectures: 0.5 s for each further one, where the first takes 2.5.

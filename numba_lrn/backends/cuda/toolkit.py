@@ -145,8 +145,15 @@ def _without_driver(compute_capability: tuple[int, int]) -> Iterator[None]:
         dispatcher.get_current_device = known
 
 
-def compile_ptx(kernel: Callable, signature: tuple, compute_capability: tuple[int, int]) -> str:
+def compile_ptx(
+    kernel: Callable,
+    signature: tuple,
+    compute_capability: tuple[int, int],
+    launch_bounds: tuple[int, int] | None = None,
+) -> str:
     """The PTX of a kernel: a plain function, compiled for arguments of these types.
+
+    ``launch_bounds``: the threads of a block, and the blocks that a multiprocessor shall run side by side.
 
     Raises
     ------
@@ -155,7 +162,7 @@ def compile_ptx(kernel: Callable, signature: tuple, compute_capability: tuple[in
     """
     with _lock, _without_driver(compute_capability):
         try:
-            ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability)
+            ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability, launch_bounds=launch_bounds)
         except AttributeError as error:
             if "module 'numpy' has no attribute" not in str(error):
                 raise

@@ -1,5 +1,6 @@
-"""The smallest boxes over two axes that are not the last: a thread on its own walks down the first, with the sums of its
-last n rows in registers. One phase with one window; all other boxes are faster by walk.py.
+"""The smallest boxes over two axes of which none is the last in memory, forward: by threads on their own.
+
+A thread walks down the first axis with the sums of its last n rows in registers. All other boxes are faster by walk.py.
 
 ``inner`` is a row: all that follows the first windowed axis, of which the second has ``width`` elements, ``unit``
 apart. LANES are neighbours along what follows it. The elements beside the thread's own are reloaded through L1; so is

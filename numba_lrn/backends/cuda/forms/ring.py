@@ -8,17 +8,21 @@ which read the same rows, beyond the ends of their chunks, do so at the same tim
 
 What windows need of other rows lies in a ring of strides in shared memory. A window reaches no further than a stride on
 either side, so that a result needs the strides before and after its own. The first stride of the ring is there twice,
-at both ends: the elements beside each other that a block reads never are broken in two. With two phases, what the second
-sums lies in another ring, and its results follow a stride behind those of the first; until then a thread keeps the
-elements that they need in registers.
+at both ends, so that a block reads neighbours without a break. With two phases, what the second sums lies in another
+ring, and its results follow a stride behind those of the first; until then a thread keeps the elements that they need
+in registers.
 
 A thread reads neighbours, STEPS vectors of LANES elements, and computes elements that are THREADS apart: its accesses
 of shared memory are those of a warp side by side, and so are its stores.
 """
 
+from typing import Any
+
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
 SECTOR = 32  # elements of any size: where a stride begins, a sector does, and a vector
+# Blocks that a multiprocessor runs side by side: there is no shared memory for more, nor registers with two phases.
+SIDE_BY_SIDE = 4
 
 
 def later(variant):
@@ -27,19 +31,28 @@ def later(variant):
     return tuple(dict.fromkeys((*last.read, *last.written))) if variant.twice else ()
 
 
-def strides(variant):
+def strides(variant: Any) -> int:
     """The strides of a ring: those that are read, and with one barrier a stride the one that is written meanwhile."""
     return 3 if variant.twice else 4
 
 
-def ring_elements(variant):
+def ring_elements(variant: Any) -> int:
     """The elements of a ring, the first stride at its end too."""
     return (strides(variant) + 1) * variant.span * variant.elements
 
 
-def shared_elements(variant):
+def shared_elements(variant: Any) -> int:
     """The elements of shared memory that a block takes."""
     return len(variant.phases) * ring_elements(variant)
+
+
+def launch_bounds(variant: Any) -> tuple[int, int] | None:
+    """(threads, blocks side by side) that the compiler keeps registers for.
+
+    With one phase, n = 9 takes 40 registers then, and 48 without; with two phases it would keep some in local memory,
+    and so it would with powers that go by float64.
+    """
+    return (variant.span, SIDE_BY_SIDE) if not variant.twice and variant.power.endswith("refined") else None
 
 
 def local_sizes(variant):
@@ -88,9 +101,7 @@ def helpers(variant):
         **_phase("", first, variant, variant.own, variant.before, 0),
         "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for name in last.summed if variant.twice],
         "show_kept": [(show_apart, {"FIELD": own(name)}) for name in last.summed if variant.twice],
-        "keep_own": [
-            (take, {"SOURCE": own(name), "FIELD": kept.index(name)}) for name in last.read if variant.twice
-        ],
+        "keep_own": [(take, {"SOURCE": own(name), "FIELD": kept.index(name)}) for name in last.read if variant.twice],
         **_phase("_later", last, variant, kept, variant.after, ring_elements(variant)),
     }
 
