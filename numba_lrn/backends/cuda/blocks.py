@@ -140,7 +140,7 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
         rounds = full * RING_TIMES[ring.SIDE_BY_SIDE] + RING_TIMES[-(-left // device.multiprocessors)]
         return rounds * (-(-strides // chunks) + len(variant.phases))
 
-    least = -(-strides * stride // MAX_ROWS)
+    least = -(-strides // (MAX_ROWS // stride))
     most = max(least, min(strides, device.multiprocessors * ring.SIDE_BY_SIDE))
     long = -(-strides // min(range(least, most + 1), key=duration))
     chunks = -(-strides // long)

@@ -81,7 +81,7 @@ def constants(variant):
         "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
         "REACH": max(variant.before, variant.after),
         "SECTOR": SECTOR,
-        "FAR": 2**30,
+        "FAR": 2**30 + 2**29,  # beyond every chunk and what its windows reach
     }
 
 
