@@ -90,6 +90,7 @@ def test_innermost_loops_are_vectorised(recipe, form, dtype, n):
     assert assembly
     assert "gather" not in assembly
     assert "scatter" not in assembly
+    assert ("prefetcht0" in assembly) == (form == "direct" or n != 5)
     code = functions(assembly)
     assert not [
         name for name in re.findall(r"(?:callq?|jmp)\s+([\w@]+)", assembly) if re.match("pow|exp|log|sqrt", name)

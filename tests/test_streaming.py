@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from numba_lrn import LocalResponseNorm
+from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cpu import launch, plan
 from numba_lrn.backends.cpu.processor import processor
+from numba_lrn.backends.cpu.worker import Layout
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
 # Windows with kernels of their own, and every form without.
@@ -66,3 +69,33 @@ def test_sums_do_not_depend_on_where_the_result_lies(at_size):
     op, x, g = case.operator(), random_array(1, case.shape), random_array(2, case.shape)
     held = [(np.empty(16 * step, np.uint8), op.backward_all(g, x)) for step in range(1, 9)]
     assert len({sums for _, (_, *sums) in held for sums in [tuple(sums)]}) == 1
+
+
+ROWS, LAST = (64, 96, 55, 55), (64, 55, 55, 96)
+AHEAD = {
+    # The next row, but not where memory is all that a kernel waits for.
+    "n = 5": (ROWS, 1, 5, {"forward": 3 * 3025, "backward": 0}, "float32"),
+    "n = 5, float16": (ROWS, 1, 5, {"forward": 3 * 3025, "backward": 3 * 3025}, "float16"),
+    "n = 9": (ROWS, 1, 9, {"forward": 5 * 3025, "backward": 5 * 3025}, "float32"),
+    "prefix sums": (ROWS, 1, 63, {"forward": 39 * 3025, "backward": 39 * 3025}, "float32"),
+    # The next tile.
+    "box": (ROWS, (2, 3), 5, {"forward": 3025, "backward": 3025}, "float32"),
+    "box, large tiles": (LAST, (1, 2), 5, {"forward": 0, "backward": 0}, "float32"),
+    "contiguous axis, n = 5": (LAST, 3, 5, {"forward": 0, "backward": 0}, "float32"),
+    "contiguous axis, n = 9": (LAST, 3, 9, {"forward": 42 * 96, "backward": 10 * 96}, "float32"),
+    "contiguous axis, n = 63": (LAST, 3, 63, {"forward": 341 * 96, "backward": 341 * 96}, "float32"),
+    "in the caches": ((2, *ROWS[1:]), 1, 9, {"forward": 0, "backward": 0}, "float32"),
+}
+
+
+@pytest.mark.parametrize(("shape", "axis", "n", "expected", "dtype"), AHEAD.values(), ids=AHEAD)
+def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
+    op = LocalResponseNorm(n, axis=axis)
+    for recipe, ahead in expected.items():
+        made = plan.make_plan(
+            canonical(shape, tuple(range(len(shape))), op.windows(len(shape))), recipe, op, np.dtype(dtype), 2, False
+        )
+        layout = Layout(*map(int, made.layout[: len(Layout._fields)]))
+        assert layout.ahead == ahead
+        # 16 lines at a time, which is what a processor has on their way.
+        assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead else plan.STRIP)

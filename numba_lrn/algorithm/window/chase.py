@@ -2,7 +2,7 @@
 
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.primitives import real, store
-from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS
+from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS, fetch_ahead
 from numba_lrn.algorithm.window.direct import fused_strip, window_sum
 from numba_lrn.algorithm.window.strips import (
     add_up,
@@ -38,6 +38,8 @@ def chase(arrays, buffers, par, space, tile, first, last):
         while j < end:
             behind = at + j - BEFORE * space.inner
             count = strip_count(arrays, tile, behind, min(end - j, longest))
+            if tile.ahead > 0:
+                fetch_ahead(arrays, at + j + tile.ahead, count)
             if is_streamed(arrays, tile, behind):
                 chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
             else:

@@ -7,7 +7,7 @@ from numba_lrn.algorithm.primitives import load, store
 
 # Injected constants, by which a compiler drops what a stage does not need.
 STREAMS = False  # whether the stage writes a result, which may go past the caches
-FETCHES = False  # whether the stage is the first to read its rows, and should ask for them ahead
+FETCHES = False  # whether the stage asks ahead for what it or a later one reads
 RAISES = True  # whether ``emit`` returns the d that it raised to a power
 REDUCES = False  # whether ``emit`` then returns three numbers to be added up
 TERMS = 0  # elements of a full window, where a kernel is made for one window, else 0
@@ -45,12 +45,13 @@ class Tile(NamedTuple):
     rows: Any
     strip: Any
     streaming: Any  # 1 where the result goes past the caches
+    ahead: Any  # how many elements ahead of a strip those lie that are asked for; 0 where none are
 
 
 def based(tile, base):
     """The tile, its buffers beginning with row ``base``."""
     return Tile(
-        tile.outer, tile.outer_end, tile.lane, tile.lanes, base, tile.rows, tile.strip, tile.streaming
+        tile.outer, tile.outer_end, tile.lane, tile.lanes, base, tile.rows, tile.strip, tile.streaming, tile.ahead
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def emit_extremes(arrays, buffers, par, at, slot, total):
 
 @injected
 def fetch_ahead(arrays, at, count):
-    """Ask for what the stage will read of ``count`` neighbours, for the caches to have it then; injected."""
+    """Ask for ``count`` neighbours of arrays that will be read, for the caches to have them then; injected."""
     raise NotImplementedError("a backend injects the function")
 
 

@@ -2,7 +2,7 @@
 
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.primitives import load, real, store
-from numba_lrn.algorithm.window.contract import BEFORE, FETCHES, RAISES, STREAMS, TERMS, add_term, fetch_ahead
+from numba_lrn.algorithm.window.contract import BEFORE, RAISES, STREAMS, TERMS, add_term
 from numba_lrn.algorithm.window.strips import (
     add_up,
     clear,
@@ -18,12 +18,7 @@ from numba_lrn.algorithm.window.strips import (
 
 
 def direct(arrays, buffers, par, space, tile, positions, first, last):
-    """Rows ``first`` … ``last − 1`` of a tile of one outer index.
-
-    Of an array that the caches do not hold the next row is asked for a row ahead: a processor that foresees addresses
-    does so within a page, and begins anew with each row. Over 74 MB float16 takes 5.0 ms so and 5.7 without, β = 0.6
-    4.7 and 5.5; n = 5, β = 3/4 waits for memory alone, and would take 1.07 × a copy instead of 1.03.
-    """
+    """Rows ``first`` … ``last − 1`` of a tile of one outer index."""
     lanes = tile.lanes
     whole = lanes == space.inner
     row = first
@@ -40,9 +35,6 @@ def direct(arrays, buffers, par, space, tile, positions, first, last):
         j = 0
         while j < end:
             count = strip_count(arrays, tile, at + j, end - j)
-            if FETCHES:
-                if tile.streaming:
-                    fetch_ahead(arrays, at + j + (space.after + 1) * space.inner, count)
             window_strip(arrays, buffers, par, tile, at + j, space.inner, slot + j, lanes, lead, lead + tail + 1, count)
             j += count
         row += rows

@@ -70,7 +70,7 @@ def plane_masked(planes, buffers, space, outers, strip, positions, first, last):
 def plane_direct(planes, buffers, space, outers, strip, positions, first, last):
     """Rows ``first`` … ``last − 1`` of each of ``outers`` blocks of a plane, by ``direct``."""
     for outer in range(outers):
-        tile = Tile(outer, outer + 1, 0, space.unit, 0, space.length, strip, 0)
+        tile = Tile(outer, outer + 1, 0, space.unit, 0, space.length, strip, 0, 0)
         direct(planes, buffers, 0, space, tile, 0, first, last)
 
 
@@ -78,7 +78,7 @@ def plane_prefix(planes, buffers, space, outers, strip, positions, first, last):
     """The same by ``prefix``."""
     for outer in range(outers):
         for lane in range(0, space.unit, PLANE_LANES):
-            tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, strip, 0)
+            tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, strip, 0, 0)
             prefix_plane(planes, buffers, space, tile, first, last)
 
 
@@ -160,7 +160,7 @@ def plane_joined(planes, buffers, space, outers, strip, positions, first, last):
 def prefix_turned(block, sums, buffers, rows, lanes, before, after, last):
     """The window sums of a turned block."""
     space = Space(rows, lanes, lanes, before, after, 0, 0)
-    prefix_plane(Planes(block, sums), buffers, space, Tile(0, 1, 0, lanes, 0, rows, lanes, 0), 0, last)
+    prefix_plane(Planes(block, sums), buffers, space, Tile(0, 1, 0, lanes, 0, rows, lanes, 0, 0), 0, last)
 
 
 def prefix_plane(planes, buffers, space, tile, first, last):

@@ -7,7 +7,16 @@ import numpy as np
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import accumulate, bits_of, fence, load, real, store
-from numba_lrn.algorithm.window.contract import RAISES, REDUCES, STREAMS, emit, emit_extremes, misalignment_of_result
+from numba_lrn.algorithm.window.contract import (
+    FETCHES,
+    RAISES,
+    REDUCES,
+    STREAMS,
+    emit,
+    emit_extremes,
+    fetch_ahead,
+    misalignment_of_result,
+)
 
 
 @loop
@@ -101,13 +110,20 @@ def extremes_strip(arrays, buffers, par, at, slot, totals, offset, count):
 
 
 def strip_count(arrays, tile, at, left):
-    """How many of ``left`` elements the next strip takes. A result that goes past the caches does so by whole lines."""
+    """How many of ``left`` elements the next strip takes. A result that goes past the caches does so by whole lines.
+
+    As many are asked for ahead: a kernel that computes leaves memory idle, and what it then waits for comes on top.
+    """
+    count = min(tile.strip, left)
     if STREAMS:
         if tile.streaming:
             gap = misalignment_of_result(arrays, at)
             if gap > 0:
-                return min(gap, left)
-    return min(tile.strip, left)
+                count = min(gap, left)
+    if FETCHES:
+        if tile.ahead > 0:
+            fetch_ahead(arrays, at + tile.ahead, count)
+    return count
 
 
 def is_streamed(arrays, tile, at):

@@ -88,8 +88,7 @@ def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
         "emit": (terms if stage.raises else at_extremes)[stage.emit],
         "emit_extremes": at_extremes[stage.emit],
         "STREAMS": bool(stage.result),
-        "FETCHES": stage is RECIPES[variant.recipe].stages[0] and not _waits_for_memory(variant),
-        "fetch_ahead": _fetch_ahead(variant),
+        **_fetching(variant, stage),
         "RAISES": stage.raises,
         "REDUCES": stage.reduces,
         "TERMS": variant.terms,
@@ -113,19 +112,30 @@ def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
     return namespace
 
 
-def _waits_for_memory(variant: Variant) -> bool:
-    """Whether a kernel computes so little that memory is its only limit: then nothing is gained by asking ahead."""
-    named = variant.power not in ("power_general", "power_wide", "power_platform")
-    return bool(variant.terms) and named and variant.dtype not in memory.CARRIERS
+def _fetching(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
+    """Whether a stage asks ahead, and the function that does.
 
-
-def _fetch_ahead(variant: Variant) -> Any:
-    """The function that asks for what a recipe's first stage reads."""
-    alone = variant.recipe.startswith("forward") or "g" not in RECIPES[variant.recipe].names
-    function = worker.fetch_x if alone else worker.fetch_x_and_g
+    The first stage asks for x and the last for the others, where tiles follow one another. Where a tile's rows do
+    (direct, prefix), all that the first stage reads it asks for itself.
+    """
+    recipe = RECIPES[variant.recipe]
+    inputs = [place for place, name in enumerate(recipe.names) if name in ("x", "g", "v")]
+    first, last = stage is recipe.stages[0], stage is recipe.stages[-1]
+    if variant.form == "turned" or (variant.form == "masked" and variant.terms):  # plan.py asks for nothing there
+        asked = []
+    elif variant.form in ("direct", "prefix") or (first and last):
+        asked = inputs[:2] if first else []
+    else:
+        asked = inputs[:1] if first else inputs[1:] if last else []
     line = memory.LINE // np.dtype(memory.CARRIERS.get(variant.dtype, variant.dtype)).itemsize
-    namespace = {"prefetch": cpu_primitives.prefetch, "LINE": line}
-    return compile_part(rebind(function, namespace, f"{function.__name__}__{line}"))
+    namespace = {
+        "prefetch": cpu_primitives.prefetch,
+        "LINE": line,
+        "FETCHED": asked[0] if asked else -1,
+        "FETCHED_TOO": asked[1] if len(asked) > 1 else -1,
+    }
+    tag = "_".join(map(str, ("fetch", line, *asked)))
+    return {"FETCHES": bool(asked), "fetch_ahead": compile_part(rebind(worker.fetch, namespace, tag))}
 
 
 def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> Any:
@@ -133,6 +143,7 @@ def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> A
     injected = {
         **ahead,
         "STREAMS": True,
+        "FETCHES": False,  # by ``strip_count``, which looks at the stage behind
         "misalignment_of_result": behind["misalignment_of_result"],
         "add_term_behind": behind["add_term"],
         "emit_behind": behind["emit_streamed"],

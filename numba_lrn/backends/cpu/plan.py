@@ -45,6 +45,10 @@ PLANE_DIRECT = 24  # as DIRECT and ROW, on the planes of a box
 PLANE_ROW = 16
 PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 STREAM_BYTES = 32 * 1024 * 1024  # results from this size on go past the caches
+# Where memory is asked for ahead: rows beyond the window of prefix sums; lanes of their tiles if stages keep something;
+# bytes of a strip; elements of the tiles that follow one another, at most.
+AHEAD_ROWS, AHEAD_LANES, AHEAD_BYTES, AHEAD_MOST = 8, 256, 1024, 64 * 1024
+LONG_POWERS = ("power_general", "power_wide", "power_platform")
 # Lanes of a tile whose window's rows fit L1, where results go past the caches.
 STREAM_LANES = 1024
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
@@ -123,7 +127,8 @@ def make_plan(
     # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
     narrow = processor().narrow and dtype.itemsize >= 4
     lanes = STREAM_LANES if narrow and nbytes >= STREAM_BYTES and terms > 0 else LANES
-    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes)
+    asks_ahead = nbytes >= STREAM_BYTES and _asks_ahead(form, recipe, dtype, terms > 0)
+    layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes, asks_ahead)
     workers = min(workers, layout.tiles)
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
     roots = processor().roots and (
@@ -132,6 +137,8 @@ def make_plan(
     power = power_function(op.beta, op.scale, op.k, real, roots)
     streams = nbytes >= STREAM_BYTES and not in_place and _streams(layout, form, recipe, terms, narrow)
     layout = layout._replace(streaming=int(streams))
+    if asks_ahead:
+        layout = _asking_ahead(layout, form, dtype, power)
     variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
@@ -145,6 +152,38 @@ def make_plan(
     )
 
 
+def _asks_ahead(form: str, recipe: str, dtype: np.dtype, fused: bool) -> bool:
+    """Whether a call on arrays that the caches do not hold asks for memory ahead: one that computes, and would wait.
+
+    docs/performance.md has the figures. A processor that foresees addresses does so within a page, and begins anew with
+    each row.
+    """
+    half = dtype.itemsize < 4
+    if form in ("prefix", "scanned"):
+        return not half
+    if form == "direct":
+        return half or not fused or recipe == "forward"
+    return form == "box" or (form == "masked" and not fused)
+
+
+def _asking_ahead(layout: Layout, form: str, dtype: np.dtype, power: str) -> Layout:
+    """The layout with how far ahead is asked, and short strips, so that few lines are on their way at a time.
+
+    Where tiles are small, the tile after this one is asked for, else rows that lie ahead.
+    """
+    if form in ("direct", "prefix"):
+        ahead = (layout.after + (1 if form == "direct" else AHEAD_ROWS)) * layout.inner
+    else:
+        rows = layout.tile_rows if layout.tile_rows < layout.length else layout.tile_outers * layout.length
+        ahead = rows * layout.inner
+        if ahead > AHEAD_MOST or layout.tile_lanes < layout.unit:
+            return layout
+    # A longer power leaves memory more time, and shorter strips take 1.07 × as long then.
+    if layout.strip == STRIP and not power.startswith(LONG_POWERS):
+        layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
+    return layout._replace(ahead=ahead)
+
+
 def _streams(layout: Layout, form: str, recipe: str, terms: int, narrow: bool) -> bool:
     """Whether results go past the caches if they are large."""
     if form == "direct" and terms and not RECIPES[recipe].kept:
@@ -153,7 +192,14 @@ def _streams(layout: Layout, form: str, recipe: str, terms: int, narrow: bool) -
 
 
 def _layout(
-    dimensions: tuple[Dimension, ...], form: str, recipe: str, real: str, workers: int, in_place: bool, lanes: int
+    dimensions: tuple[Dimension, ...],
+    form: str,
+    recipe: str,
+    real: str,
+    workers: int,
+    in_place: bool,
+    lanes: int,
+    asks_ahead: bool,
 ) -> tuple[Layout, list[int], NDArray]:
     """Geometry, tiles and buffers of a call, the table of its axes (box) and of its positions (masked)."""
     kept = RECIPES[recipe].kept
@@ -186,7 +232,8 @@ def _layout(
             tile_outers = min(tile_outers, max(1, outers // workers))
         positions = np.tile(np.repeat(np.arange(length, dtype=np.int32), inner), tile_outers)
     elif form == "prefix":
-        tile_lanes = _split(inner, max(-(-inner // STRIP), -(-workers // outers)), 16)
+        most = AHEAD_LANES if kept and asks_ahead else STRIP
+        tile_lanes = _split(inner, max(-(-inner // most), -(-workers // outers)), 16)
         if not in_place and length > 4 * n and length * tile_lanes > 4 * KEPT:
             tile_rows = min(length, -(-max(4 * n, 4 * KEPT // tile_lanes) // period_of(n)) * period_of(n))
         sizes.update(_prefix(tile_lanes, n), total=max(strip, GROUP * tile_lanes))
@@ -228,7 +275,7 @@ def _layout(
     sizes = {name: _apart(size) for name, size in sizes.items()}
     tiles = -(-outers // tile_outers) * -(-length // tile_rows) * -(-unit // tile_lanes)
     layout = Layout(
-        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, 0, held,
+        outers, length, inner, unit, before, after, tile_outers, tile_rows, tile_lanes, tiles, step, strip, 0, 0, held,
         **sizes,
     )  # fmt: skip
     return layout, axes, positions

@@ -15,6 +15,7 @@ from numba_lrn.backends.cpu.primitives import misalignment, prefetch
 from numba_lrn.backends.cpu.span import spans
 
 LINE = 0  # elements of a cache line; injected
+FETCHED, FETCHED_TOO = 0, -1  # the arrays that a stage asks for ahead, by their places; injected, −1 for none
 
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
 BEHIND = False
@@ -60,6 +61,7 @@ class Layout(NamedTuple):
     step: int  # rows of the last stage a turn: the first stage runs just ahead of it
     strip: int  # elements summed and emitted at a time
     streaming: int  # 1 where the results go past the caches
+    ahead: int  # how many elements ahead of a strip is asked for; 0 for none
     held: int  # size of a buffer that is kept between stages, in elements
     total: int  # sizes of the buffers, in elements
     residual: int
@@ -96,18 +98,12 @@ def no_part(memory, first, last):
 
 
 @loop
-def fetch_x(arrays, at, count):
-    """Ask for ``count`` neighbours of x."""
+def fetch(arrays, at, count):
+    """Ask for ``count`` neighbours of one array, or of two."""
     for j in range(0, count, LINE):
-        prefetch(arrays.x, at + j)
-
-
-@loop
-def fetch_x_and_g(arrays, at, count):
-    """Ask for ``count`` neighbours of x and of g."""
-    for j in range(0, count, LINE):
-        prefetch(arrays.x, at + j)
-        prefetch(arrays.g, at + j)
+        prefetch(arrays[FETCHED], at + j)
+        if FETCHED_TOO >= 0:
+            prefetch(arrays[FETCHED_TOO], at + j)
 
 
 def misalignment_of_out(arrays, at):
@@ -131,7 +127,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         scalars[5], scalars[6], scalars[7], scalars[8], scalars[9],
     )  # fmt: skip
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
-    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, held = (
+    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, held = (
         layout[6],
         layout[7],
         layout[8],
@@ -140,18 +136,19 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         layout[11],
         layout[12],
         layout[13],
+        layout[14],
     )
     e0 = worker * (workspace.size // workers // 16 * 16)  # as many whole cache lines for each
-    e1 = e0 + layout[14]
-    e2 = e1 + layout[15]
-    e3 = e2 + layout[16]
-    e4 = e3 + layout[17]
-    e5 = e4 + layout[18]
-    e6 = e5 + layout[19]
-    e7 = e6 + layout[20]
-    e8 = e7 + layout[21]
-    e9 = e8 + layout[22]
-    axes = layout[23:]
+    e1 = e0 + layout[15]
+    e2 = e1 + layout[16]
+    e3 = e2 + layout[17]
+    e4 = e3 + layout[18]
+    e5 = e4 + layout[19]
+    e6 = e5 + layout[20]
+    e7 = e6 + layout[21]
+    e8 = e7 + layout[22]
+    e9 = e8 + layout[23]
+    axes = layout[24:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
@@ -175,9 +172,8 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         # The tile's buffers also hold the rows that a transposed window reaches.
         base = max(first - after, 0)
         rows = min(last + before, length) - base
-        tile = Tile(
-            outer, min(outer + tile_outers, outers), lane, min(tile_lanes, unit - lane), base, rows, strip, streaming
-        )
+        outer_end, lanes = min(outer + tile_outers, outers), min(tile_lanes, unit - lane)
+        tile = Tile(outer, outer_end, lane, lanes, base, rows, strip, streaming, ahead_of_strip)
         run_tile(
             arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, held
         )
