@@ -19,6 +19,7 @@ of shared memory are those of a warp side by side, and so are its stores.
 from typing import Any
 
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
+from numba_lrn.backends.cuda.forms.whole import quotient, take
 
 SECTOR = 32  # elements of any size: where a stride begins, a sector does, and a vector
 # Blocks that a multiprocessor runs side by side: there is no shared memory for more, nor registers with two phases.
@@ -76,7 +77,6 @@ def constants(variant):
         "TOTALS": variant.elements,
         "STRIDE": stride,
         "RING": strides(variant) * stride,
-        "SECOND": ring_elements(variant),
         "TERMS": terms,
         "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
         "REACH": max(variant.before, variant.after),
@@ -90,18 +90,28 @@ def helpers(variant):
     first, last = variant.phases[0], variant.phases[-1]
     loaded, own, pointer, kept = variant.loaded.index, variant.own.index, variant.pointers.index, later(variant)
     others = [name for name in variant.loaded if name not in first.summed]
+    apart = {"LANES": 1, "STEPS": variant.elements}  # a thread's elements as it computes them, THREADS apart
     return {
+        "quotient": [(quotient, {})],
         "turned": [(turned, {})],
         "turn_all": [(turn_all, {})],
-        "load_summed": [(load_vectors, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
-        "load_others": [(load_apart, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in others],
-        "show_summed": [(show_vectors, {"FIELD": loaded(name)}) for name in first.summed],
+        "load_summed": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
+        "load_others": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name), **apart}) for name in others],
+        "show_summed": [(show_stride, {"FIELD": loaded(name), "ORIGIN": 0}) for name in first.summed],
         "take_summed": [(take_from_ring, {"FIELD": own(name)}) for name in first.summed if name in variant.own],
-        "take_others": [(take, {"SOURCE": loaded(name), "FIELD": own(name)}) for name in others],
+        "take_others": [(take, {"SOURCE": loaded(name), "FIELD": own(name), "FROM": 0, "TO": 0}) for name in others],
         **_phase("", first, variant, variant.own, variant.before, 0),
         "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for name in last.summed if variant.twice],
-        "show_kept": [(show_apart, {"FIELD": own(name)}) for name in last.summed if variant.twice],
-        "keep_own": [(take, {"SOURCE": own(name), "FIELD": kept.index(name)}) for name in last.read if variant.twice],
+        "show_kept": [
+            (show_stride, {"FIELD": own(name), "ORIGIN": ring_elements(variant), **apart})
+            for name in last.summed
+            if variant.twice
+        ],
+        "keep_own": [
+            (take, {"SOURCE": own(name), "FIELD": kept.index(name), "FROM": 0, "TO": 0})
+            for name in last.read
+            if variant.twice
+        ],
         **_phase("_later", last, variant, kept, variant.after, ring_elements(variant)),
     }
 
@@ -143,29 +153,18 @@ def places_of(places, origin, thread, row):
         places[term] = np.int32((place - RING if place >= RING else place) + thread)
 
 
-def load_vectors(pointers, start, at, low, high, thread, ahead):
-    """A stride of one array, by vectors; zeros where there are no elements: those at ``low`` to ``high`` are there."""
+def load_stride(pointers, start, at, low, high, thread, ahead):
+    """A stride of one array; zeros where there are no elements: those at ``low`` to ``high`` are there."""
     if low <= at and np.int32(at + STRIDE) <= high:
         first = start + np.int32(at + thread * LANES)
         for step in range(STEPS):
-            load_lanes(pointers[POINTER], first + step * THREADS * LANES, ahead[FIELD], step * LANES)
+            if LANES > 1:
+                load_lanes(pointers[POINTER], first + step * THREADS * LANES, ahead[FIELD], step * LANES)
+            else:
+                ahead[FIELD][step] = load(pointers[POINTER], first + step * THREADS)
     else:
         for slot in range(BATCH):
             place = np.int32(at + (thread + slot // LANES * THREADS) * LANES + slot % LANES)
-            ahead[FIELD][slot] = real(0.0)
-            if place >= low and place < high:
-                ahead[FIELD][slot] = load(pointers[POINTER], start + place)
-
-
-def load_apart(pointers, start, at, low, high, thread, ahead):
-    """A stride of one array, as it is computed."""
-    if low <= at and np.int32(at + STRIDE) <= high:
-        first = start + np.int32(at + thread)
-        for slot in range(BATCH):
-            ahead[FIELD][slot] = load(pointers[POINTER], first + slot * THREADS)
-    else:
-        for slot in range(BATCH):
-            place = np.int32(at + thread + slot * THREADS)
             ahead[FIELD][slot] = real(0.0)
             if place >= low and place < high:
                 ahead[FIELD][slot] = load(pointers[POINTER], start + place)
@@ -184,34 +183,22 @@ def store_apart(pointers, start, at, low, high, thread, own):
                 store(pointers[POINTER], start + place, own[FIELD][slot])
 
 
-def show_vectors(shared, to, thread, ahead):
-    """Put a stride into the ring."""
-    for step in range(STEPS):
-        store_lanes(shared, np.int32(to + thread * LANES) + step * THREADS * LANES, ahead[FIELD], step * LANES)
-    if to == 0:
-        for step in range(STEPS):
-            store_lanes(shared, RING + np.int32(thread * LANES) + step * THREADS * LANES, ahead[FIELD], step * LANES)
-
-
-def show_apart(shared, to, thread, own):
-    """Put a stride of what the first phase keeps into the ring of the second."""
-    for slot in range(BATCH):
-        store(shared, np.int32(to + thread) + SECOND + slot * THREADS, own[FIELD][slot])
-    if to == 0:
-        for slot in range(BATCH):
-            store(shared, thread + SECOND + RING + slot * THREADS, own[FIELD][slot])
+def show_stride(shared, to, thread, values):
+    """Put a stride into a ring, at its end too if it is the first."""
+    for copy in range(2):
+        if copy == 0 or to == 0:
+            place = np.int32((RING if copy > 0 else to) + thread * LANES)
+            for step in range(STEPS):
+                if LANES > 1:
+                    store_lanes(shared, place + ORIGIN + step * THREADS * LANES, values[FIELD], step * LANES)
+                else:
+                    store(shared, place + ORIGIN + step * THREADS, values[FIELD][step])
 
 
 def take_from_ring(shared, places, own):
     """The thread's own elements of what the first phase sums."""
     for slot in range(BATCH):
         own[FIELD][slot] = load(shared, places[BEFORE] + slot * THREADS)
-
-
-def take(source, own):
-    """The thread's own elements from those that were under way, or from those of the stride before."""
-    for slot in range(BATCH):
-        own[FIELD][slot] = source[SOURCE][slot]
 
 
 def keep_if_inside(at, low, high, thread, own):
@@ -244,7 +231,7 @@ def ring(local, pointers, integers, par, sums):
     later = Later(*local[OWN:])
     thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
     # In 32 bits: of a quotient of 64, which a subroutine finds, ptxas does not know that all threads have the same.
-    outer = np.int64(np.uint32(np.uint32(cuda.blockIdx.x) // np.uint32(chunks)))
+    outer = quotient(cuda.blockIdx.x, chunks, cuda.blockIdx.x)
     number = cuda.blockIdx.x - outer * chunks
     begin = outer * sample
     start = begin // SECTOR * SECTOR + number * chunk
