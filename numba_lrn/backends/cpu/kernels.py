@@ -119,7 +119,8 @@ def _fetching(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
     (direct, prefix), all that the first stage reads it asks for itself.
     """
     recipe = RECIPES[variant.recipe]
-    inputs = [place for place, name in enumerate(recipe.names) if name in ("x", "g", "v")]
+    read = ("x",) if variant.recipe.startswith("forward") else ("x", "g", "v")  # forward takes x in the place of g too
+    inputs = [place for place, name in enumerate(recipe.names) if name in read]
     first, last = stage is recipe.stages[0], stage is recipe.stages[-1]
     if variant.form == "turned" or (variant.form == "masked" and variant.terms):  # plan.py asks for nothing there
         asked = []

@@ -126,8 +126,9 @@ def make_plan(
     terms = sum(window) + 1 if form in ("direct", "masked", "box") and window in FUSED else 0
     # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
     narrow = processor().narrow and dtype.itemsize >= 4
-    lanes = STREAM_LANES if narrow and nbytes >= STREAM_BYTES and terms > 0 else LANES
-    asks_ahead = nbytes >= STREAM_BYTES and _asks_ahead(form, recipe, dtype, terms > 0)
+    large = nbytes >= STREAM_BYTES
+    lanes = STREAM_LANES if narrow and large and terms > 0 else LANES
+    asks_ahead = large and _asks_ahead(form, recipe, dtype, terms > 0)
     layout, axes, positions = _layout(dimensions, form, recipe, real.__name__, parts, in_place, lanes, asks_ahead)
     workers = min(workers, layout.tiles)
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
@@ -135,7 +136,7 @@ def make_plan(
         terms > 0 or form in ("prefix", "turned", "scanned", "box") or not recipe.startswith("forward")
     )
     power = power_function(op.beta, op.scale, op.k, real, roots)
-    streams = nbytes >= STREAM_BYTES and not in_place and _streams(layout, form, recipe, terms, narrow)
+    streams = large and not in_place and _streams(layout, form, recipe, terms, narrow)
     layout = layout._replace(streaming=int(streams))
     if asks_ahead:
         layout = _asking_ahead(layout, form, dtype, power)
