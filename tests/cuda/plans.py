@@ -1,10 +1,13 @@
 """Runs the launches of a plan in the simulator, on arrays that assert every index."""
 
+import threading
+
 import numpy as np
+import pytest
 
 from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import blocks, kernels, sums
+from numba_lrn.backends.cuda import blocks, kernels, sums, toolkit
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.plan import make_plan
 
@@ -44,6 +47,24 @@ class Guarded:
     def __setitem__(self, index, value):
         self._check(index)
         self.array[index] = value
+
+
+def guard_shared(monkeypatch):
+    """Let the dynamic shared memory of a block be NaN at first, and assert every index."""
+    filling = threading.Lock()
+
+    def array(self, shape, dtype, alignment=None):
+        assert shape == 0
+        kind = np.dtype(str(dtype))
+        with filling:
+            if not hasattr(self, "guarded"):
+                numbers = np.empty(self._dynshared_size // kind.itemsize, kind)
+                numbers.view(np.uint8).fill(0xFF)  # NaN in every type
+                self.guarded = Guarded(numbers)
+        return self.guarded
+
+    kernelapi = pytest.importorskip(f"{toolkit.cuda.__name__}.simulator.kernelapi")
+    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", array)
 
 
 def plan_of(op, recipe, shape, dtype, *, order=None, aligned=True, device=SMALL):

@@ -5,6 +5,7 @@ seconds. sm_75 rounds to half types in other instructions; sm_100 and sm_120 com
 """
 
 import functools
+import math
 import re
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
 from numba_lrn.backends.cuda.blocks import WALK_MOST_THREADS, Device, most_threads
-from numba_lrn.backends.cuda.forms import ring
+from numba_lrn.backends.cuda.forms import flat, ring
 from numba_lrn.backends.cuda.phases import CALLERS
 from tests.support import DTYPES
 
@@ -52,9 +53,9 @@ ODD, GUARDED = (
         ((13, 5, 0.75, 0.0), (13, 5, 0.25, 0.0), (16, 5, 0.75, 0.0)),
     )
 )
-RING = tuple(
-    report.Problem(f"ring, n = {n}, β = {beta}", (32, 256, 13, 13), report.NCHW, 1, n, beta)
-    for n, beta in ((8, 0.75), (9, 0.75), (5, 0.6), (5, 1.7))
+LINE = tuple(
+    report.Problem(f"{planes}², n = {n}, β = {beta}, in a line", (32, 256, planes, planes), report.NCHW, 1, n, beta)
+    for planes, n, beta in ((13, 8, 0.75), (13, 9, 0.75), (13, 5, 0.6), (27, 9, 1.7))
 )
 MAIN = {
     **variants(report.MAIN[:2], ("float32", "float16")),
@@ -95,7 +96,7 @@ ALL = {
     **OTHERS,
     **MAIN,
     **BFLOAT16,
-    **variants((*ODD, *RING), FLOAT32),
+    **variants((*ODD, *LINE), FLOAT32),
     **variants(LARGE, ("float32",), ("backward_all", "jvp", "double_backward")),
     **variants(LARGE, ("float16",), ("backward", "double_backward")),
     **variants(LARGE64, ("float64",), ("backward_all", "double_backward")),
@@ -132,6 +133,8 @@ def check(variant, capability):
         assert linked.registers * WALK_MOST_THREADS <= 65536
     if variant.form == "ring" and capability == (9, 0):  # as many blocks a multiprocessor as a plan counts on
         assert -(-linked.registers // 8) * 8 * variant.span * ring.SIDE_BY_SIDE <= 65536
+    if variant.form == "flat" and (bounds := flat.launch_bounds(variant, capability)):
+        assert -(-linked.registers // 8) * 8 * math.prod(bounds) <= 65536
     assert linked.code.startswith(b"\x7fELF")
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces
@@ -172,7 +175,7 @@ def check_vectors(variant, text):
         itemsize = np.dtype(kernels.CARRIERS[variant.dtype]).itemsize
         # Eight bytes of float16 are loaded as two words of four.
         least = min(variant.lanes * itemsize, 16)
-        if variant.form == "ring":  # writes element by element, and reads so where an array begins or ends
+        if variant.form in ("flat", "ring"):  # write element by element, and read so where an array begins or ends
             assert least in widths or access == "st"
         elif variant.reduces and access == "st":  # the parts of the sums are stored one by one
             assert least in widths or not variant.phases[-1].stored

@@ -8,7 +8,7 @@ import pytest
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda.blocks import Device
-from numba_lrn.backends.cuda.forms import ring
+from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.phases import CALLERS
 from numba_lrn.backends.cuda.variants import power_function
 from tests.cuda.plans import plan_of
@@ -58,7 +58,11 @@ def covered(launch, elements):
     assert columns * length == elements
     if launch.variant.form == "ring":  # blocks take chunks of samples, which begin up to a sector before these
         chunks = launch.grid[0] // (columns // inner)
-        return chunks * tile >= length * inner + ring.SECTOR - 1 > (chunks - 1) * tile
+        return chunks * tile >= length * inner + line.SECTOR - 1 > (chunks - 1) * tile
+    if launch.variant.form == "flat":  # and here tiles, of which the fourth number is how many there are
+        tiles, tile = tile, launch.variant.span * launch.variant.elements
+        assert launch.grid[0] == columns // inner * tiles
+        return tiles * tile >= length * inner + line.SECTOR - 1 > (tiles - 1) * tile
     contiguous = launch.variant.contiguous
     across = launch.block[1] if contiguous else launch.block[0] * launch.variant.columns
     rows = columns // inner if launch.variant.spread else 1  # blocks end where rows do

@@ -4,15 +4,13 @@ Strides are short here, so that small arrays have many, and the ring of strides 
 checked, and what is read before it is written is NaN.
 """
 
-import threading
-
 import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.backends.cuda import blocks, toolkit, variants
+from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
-from tests.cuda.plans import LARGE, SMALL, Guarded, plan_of, run
+from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
@@ -20,7 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
 ]
 
-RECIPES = ("forward", "backward")
 WINDOWS = {"small": (2, 2), "even": (1, 2), "one before": (1, 0), "one-sided": (0, 3), "asymmetric": (3, 1)}
 # Samples that begin with a sector and within one; rows shorter and longer than a warp; fewer rows than a window has.
 SHAPES = {
@@ -30,33 +27,22 @@ SHAPES = {
     "rows of half sectors": (2, 19, 4, 5),
     "one sample": (1, 150, 7),
 }
-STRIDES = {"forward": 192, "backward": 256}  # elements: 32 threads, with 6 and 8 each
+STRIDE = 256  # elements: 32 threads, with 8 each
 
 
 @pytest.fixture
 def _short_strides(monkeypatch):
-    monkeypatch.setattr(blocks, "RING_THREADS", (32, 32))
-    monkeypatch.setattr(variants, "RING_FROM", (0, 0))
+    monkeypatch.setattr(blocks, "RING_THREADS", 32)
+    monkeypatch.setattr(variants, "RING_FROM", 0)
     monkeypatch.setattr(variants, "RING_STRIDES", 0)
-    kernelapi = pytest.importorskip(f"{toolkit.cuda.__name__}.simulator.kernelapi")
-    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", _guarded)
+    guard_shared(monkeypatch)
 
 
-def _guarded(self, shape, dtype, alignment=None):
-    """The dynamic shared memory of a block, NaN at first, in which every index is asserted."""
-    assert shape == 0
-    with _filling:
-        if not hasattr(self, "guarded"):
-            self.guarded = Guarded(np.full(self._dynshared_size // 4, np.nan, np.float32))
-    return self.guarded
-
-
-_filling = threading.Lock()
 short_strides = pytest.mark.usefixtures("_short_strides")
 
 
-def arrays(shape, recipe):
-    return random_array(1, shape), random_array(2, shape) if recipe == "backward" else None
+def arrays(shape):
+    return random_array(1, shape), random_array(2, shape)
 
 
 def operator(window, **how):
@@ -64,7 +50,7 @@ def operator(window, **how):
 
 
 def by_columns(monkeypatch):
-    monkeypatch.setattr(variants, "RING_LARGEST", (0, 0))
+    monkeypatch.setattr(variants, "RING_LARGEST", 0)
 
 
 def ring_of(plan):
@@ -76,101 +62,94 @@ def ring_of(plan):
 
 @short_strides
 @pytest.mark.parametrize("device", [SMALL, LARGE], ids=["few blocks", "many blocks"])
-@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_like_columns(shape, window, recipe, device, monkeypatch):
+def test_like_columns(shape, window, device, monkeypatch):
     op = operator(window)
-    x, g = arrays(shape, recipe)
-    got, plan = run(op, recipe, x, g, device=device)
+    x, g = arrays(shape)
+    got, plan = run(op, "backward", x, g, device=device)
     launch, chunks = ring_of(plan)
-    assert device is SMALL or chunks == -(-(np.prod(shape[1:]) + 31) // STRIDES[recipe])
+    assert device is SMALL or chunks == -(-(np.prod(shape[1:]) + 31) // STRIDE)
     assert launch.variant.lanes > 1
-    assert_accurate(op, recipe, got, x, g)
+    assert_accurate(op, "backward", got, x, g)
     by_columns(monkeypatch)
-    expected, plan = run(op, recipe, x, g)
+    expected, plan = run(op, "backward", x, g)
     assert plan.launches[0].variant.form.startswith("small")
     assert_same_bits(got, expected, op)
 
 
 @short_strides
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_unaligned_arrays(recipe):
+def test_unaligned_arrays():
     op = operator("small")
-    x, g = arrays(SHAPES["odd planes"], recipe)
-    expected, _ = run(op, recipe, x, g)
-    got, plan = run(op, recipe, x, g, aligned=False)
+    x, g = arrays(SHAPES["odd planes"])
+    expected, _ = run(op, "backward", x, g)
+    got, plan = run(op, "backward", x, g, aligned=False)
     assert ring_of(plan)[0].variant.lanes == 1
     assert_same_bits(got, expected, op)
 
 
 @short_strides
-@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("window", [(2, 2), (2, 1), (0, 2)])
-def test_windows_that_reach_a_whole_stride(window, recipe):
-    row = STRIDES[recipe] // 2
+def test_windows_that_reach_a_whole_stride(window):
+    row = STRIDE // 2
     op = LocalResponseNorm.from_window(1, *window, 1.0, 0.75, 1.0)
     for longer, form in ((0, "ring"), (1, "small_spread")):
         # Rows of whole sectors are rows that begin within one where the array does.
-        x, g = arrays((1, 13, row + longer), recipe)
-        got, plan = run(op, recipe, x, g, aligned=False)
+        x, g = arrays((1, 13, row + longer))
+        got, plan = run(op, "backward", x, g, aligned=False)
         assert plan.launches[0].variant.form == form
-        assert_accurate(op, recipe, got, x, g)
+        assert_accurate(op, "backward", got, x, g)
 
 
 @short_strides
-@pytest.mark.parametrize(("recipe", "into"), [("forward", "x"), ("backward", "x"), ("backward", "g")])
-def test_in_place(recipe, into, monkeypatch):
+@pytest.mark.parametrize("into", ["x", "g"])
+def test_in_place(into, monkeypatch):
     op = operator("even")
-    x, g = arrays(SHAPES["odd planes"], recipe)
-    expected, plan = run(op, recipe, x, g, device=LARGE)
+    x, g = arrays(SHAPES["odd planes"])
+    expected, plan = run(op, "backward", x, g, device=LARGE)
     assert ring_of(plan)[1] > 1
     assert not plan.in_place
     # As many blocks as samples: each takes all of one.
     monkeypatch.setattr(blocks, "RING_TIMES", (0.0, 1.0, 2.0, 3.0, 4.0))
-    got, plan = run(op, recipe, x, g, into=into)
+    got, plan = run(op, "backward", x, g, into=into)
     assert ring_of(plan)[1] == 1
     assert_same_bits(got, expected, op)
 
 
 @short_strides
-@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_and_inf_stay_in_their_windows(bad, recipe):
+def test_nan_and_inf_stay_in_their_windows(bad):
     op = operator("even")
-    x, g = arrays(SHAPES["odd planes"], recipe)
+    x, g = arrays(SHAPES["odd planes"])
     x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
-    got, _ = run(op, recipe, x, g, device=LARGE)
-    truth = reference.forward(op, x) if g is None else reference.backward(op, g, x)
+    got, _ = run(op, "backward", x, g, device=LARGE)
+    truth = reference.backward(op, g, x)
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
     np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
 
 
 @short_strides
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_samples_beside_which_there_is_nothing_to_divide_by(recipe):
+def test_samples_beside_which_there_is_nothing_to_divide_by():
     """k = 0: beyond a sample d is 0, which must not leak into it."""
     op = operator("small", k=0.0)
-    x, g = arrays(SHAPES["odd planes"], recipe)
-    assert_accurate(op, recipe, run(op, recipe, x, g)[0], x, g)
+    x, g = arrays(SHAPES["odd planes"])
+    assert_accurate(op, "backward", run(op, "backward", x, g)[0], x, g)
 
 
 @short_strides
 @pytest.mark.parametrize("beta", [0.6, 1.7])
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_other_powers(recipe, beta):
+def test_other_powers(beta):
     op = operator("small", beta=beta)
-    x, g = arrays(SHAPES["odd planes"], recipe)
-    assert_accurate(op, recipe, run(op, recipe, x, g)[0], x, g)
+    x, g = arrays(SHAPES["odd planes"])
+    assert_accurate(op, "backward", run(op, "backward", x, g)[0], x, g)
 
 
 @pytest.mark.parametrize("device", [Device(), Device((7, 5), 40), SMALL], ids=["H200", "small card", "one"])
-@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(
     "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
 )
-def test_chunks_cover_samples(shape, recipe, device):
-    plan = plan_of(LocalResponseNorm(5, axis=1), recipe, shape, "float32", device=device)
+def test_chunks_cover_samples(shape, device):
+    plan = plan_of(LocalResponseNorm(5, axis=1), "backward", shape, "float32", device=device)
     launch, chunks = ring_of(plan)
     stride = launch.variant.span * launch.variant.elements
     chunk, sample = int(launch.scalars[3]), int(np.prod(shape[1:], dtype=object))
@@ -184,21 +163,19 @@ def test_chunks_cover_samples(shape, recipe, device):
 
 
 def test_where_blocks_walk_along_memory():
-    def form(shape, recipe="forward", n=5, dtype="float32"):
+    def form(shape, recipe="backward", n=5, dtype="float32"):
         return plan_of(LocalResponseNorm(n, axis=1), recipe, shape, dtype, device=Device()).launches[0].variant.form
 
-    for recipe in RECIPES:
-        assert form((128, 256, 27, 27), recipe) == "ring"
-        assert form((128, 256, 14, 14), recipe) == "ring"  # rows of 24 sectors and a half
-        assert form((128, 512, 7, 7), recipe) == "ring"
-        assert form((128, 256, 28, 28), recipe) == "small"
-        assert form((128, 96, 27, 27), recipe) == "small_spread"  # blocks hold the whole axis
-        assert form((128, 256, 55, 55), recipe) == "small_spread"  # windows reach too far
-        assert form((128, 3, 7, 7), recipe) == "small"  # hardly anything to walk along
-        assert form((128, 256, 27, 27), recipe, n=63) == "wide_spread"
-        for dtype in ("float16", "float64"):
-            assert form((128, 256, 27, 27), recipe, dtype=dtype) == "small"
-    assert form((128, 256, 13, 13), "forward", n=9) == "ring"
-    assert form((128, 256, 13, 13), "backward", n=9) == "small_spread"
+    assert form((128, 256, 27, 27)) == "ring"
+    assert form((128, 256, 14, 14)) == "ring"  # rows of 24 sectors and a half
+    assert form((128, 512, 7, 7)) == "ring"
+    assert form((128, 256, 28, 28)) == "small"
+    assert form((128, 96, 27, 27)) == "small_spread"  # blocks hold the whole axis
+    assert form((128, 256, 55, 55)) == "small_spread"  # windows reach too far
+    assert form((128, 3, 7, 7)) == "small"  # hardly anything to walk along
+    assert form((128, 256, 27, 27), n=63) == "wide_spread"
+    assert form((128, 256, 13, 13), n=9) == "small_spread"
+    for dtype in ("float16", "float64"):
+        assert form((128, 256, 27, 27), dtype=dtype) == "small"
     for recipe in ("jvp", "backward_all", "double_backward"):
         assert form((128, 256, 27, 27), recipe) == "small"

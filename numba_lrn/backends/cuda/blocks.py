@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lrn.backends.cuda.axes import Axis
-from numba_lrn.backends.cuda.forms import ring, walk
+from numba_lrn.backends.cuda.forms import flat, line, ring, walk
 from numba_lrn.backends.cuda.kernels import CARRIERS, Variant
 from numba_lrn.backends.cuda.phases import Phase
 
@@ -24,9 +24,9 @@ SECTOR_BYTES = 32
 SPREAD_SPAN, SPREAD_TWICE_SPAN = 32, 16
 SPREAD_GROUPS = 13
 SPREAD_WIDE_THREADS = 256
-# Blocks that walk along memory (forms/ring.py): threads with one phase and with two; how long a multiprocessor takes
-# with none of them, one, two… side by side: two hardly keep it busy.
-RING_THREADS = (384, 192)
+# Blocks that walk along memory (forms/ring.py): threads; how long a multiprocessor takes with none of them, one, two…
+# side by side: two hardly keep it busy.
+RING_THREADS = 192
 RING_TIMES = (0.0, 2.4, 2.4, 3.1, 4.0)
 WALK_THREADS, WALK_MOST_THREADS = 128, 256  # of blocks that walk (forms/walk.py): with several planes, with one
 # Threads on their own.
@@ -125,6 +125,13 @@ def walking(
     return grid, block, chunk, rest, nbytes * side * (across + edges)
 
 
+def tiled(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int]:
+    """(grid, block, tiles of a sample, shared bytes) of blocks that take tiles of a line."""
+    tiles = -(-(axis.length * axis.inner + line.SECTOR - 1) // (variant.span * variant.elements))
+    shared = flat.shared_elements(variant, axis.inner) * np.dtype(CARRIERS[variant.dtype]).itemsize
+    return (axis.outer * tiles, 1, 1), (variant.span, 1, 1), tiles, shared
+
+
 def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int, int]:
     """(grid, block, elements of a chunk, chunks of a sample, shared bytes) of blocks that walk along memory.
 
@@ -133,7 +140,7 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
     and 16 chunks reach 79, 89, 81 and 73 % of the copy's speed backward.
     """
     stride = variant.span * variant.elements
-    strides = -(-(axis.length * axis.inner + ring.SECTOR - 1) // stride)
+    strides = -(-(axis.length * axis.inner + line.SECTOR - 1) // stride)
 
     def duration(chunks: int) -> float:
         full, left = divmod(axis.outer * chunks, device.multiprocessors * ring.SIDE_BY_SIDE)

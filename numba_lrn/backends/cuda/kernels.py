@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, prefix, ring, spread, stages, walk, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, ring, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -39,6 +39,7 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "wide": (whole, whole.whole, 7),
     "wide_last": (whole, whole.whole, 7),
     "wide_spread": (whole, spread.spread, 7),
+    "flat": (flat, flat.flat, 4),
     "ring": (ring, ring.ring, 5),
     "prefix": (prefix, prefix.prefix, 6),
     "prefix_scratch": (prefix, prefix.prefix, 6),
@@ -66,7 +67,7 @@ class Variant(NamedTuple):
     before: int  # the window of the first phase, where it is compiled in
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
-    span: int = 1  # how far apart the columns of a thread that are no neighbours lie, or what it computes in a ring
+    span: int = 1  # how far apart the columns of a thread that are no neighbours lie, or of what it computes in a line
 
     @property
     def real(self) -> str:
@@ -160,7 +161,7 @@ def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
     if is_simulator():
         from numba_lrn.backends.cuda import simulation as device
 
-        names = {"math": device.ieee_math}
+        names = {"math": device.ieee_math, "load_words": device.load_words, "store_words": device.store_words}
     else:
         from numba_lrn.backends.cuda import primitives as device
 
@@ -186,6 +187,8 @@ INSTRUCTIONS = (
     "approximate_log2",
     "approximate_exp2",
     "load",
+    "load_words",
+    "store_words",
 )
 
 
@@ -227,6 +230,7 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         cuda=cuda,
         np=np,
         real_type=getattr(types, variant.real),
+        carrier_type=getattr(types, CARRIERS[variant.dtype]),
         Parameters=formulas.Parameters,
         POINTERS=len(variant.pointers),
         SCALARS=len(variant.pointers) + integers,
@@ -319,7 +323,7 @@ def signature(variant: Variant) -> tuple[Any, ...]:
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel in the assembly language that all cards share; needs no driver."""
     kernel = _recent(variant, compute_capability >= PACKS)
-    bounds = ring.launch_bounds(variant) if variant.form == "ring" else None
+    bounds = flat.launch_bounds(variant, compute_capability) if variant.form == "flat" else None
     return compile_ptx(kernel, signature(variant), compute_capability, bounds)
 
 

@@ -148,6 +148,10 @@ class _Planner:
             if nbytes:
                 variant = variant._replace(form="prefix_scratch")
                 self.operands["scratch"] = self._temporary(nbytes // self.real.itemsize)
+        elif variant.form == "flat":
+            grid, block, chunk, shared = blocks.tiled(axis, variant)
+            rest = ()
+            self.ahead = chunk == 1
         elif variant.form == "ring":
             grid, block, chunk, chunks, shared = blocks.along(axis, variant, self.device)
             rest = (chunks,)

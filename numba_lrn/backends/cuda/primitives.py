@@ -21,6 +21,7 @@ FLOAT = ir.FloatType()
 INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
+WORDS = ir.VectorType(INT32, 4)
 VECTOR_BYTES = 16
 
 
@@ -214,6 +215,39 @@ def make_store_lanes(lanes: int, packs: bool) -> Any:
         return types.void(target, types.int64, values, types.int64), codegen
 
     return store_lanes
+
+
+@intrinsic
+def load_words(typingctx, source, index, words, at):
+    """The 16 bytes from source[index] on as they are, in words[at] to words[at + 3]; the address is a multiple of 16."""
+
+    def codegen(context, builder, signature, arguments):
+        array, index, words, at = arguments
+        address = _address(context, builder, signature.args[0], array, index)
+        loaded = builder.load(builder.bitcast(address, WORDS.as_pointer()), align=VECTOR_BYTES)
+        for word in range(WORDS.count):
+            target = _address(context, builder, signature.args[2], words, builder.add(at, INT64(word)))
+            builder.store(builder.extract_element(loaded, INT32(word)), target)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, words, types.int64), codegen
+
+
+@intrinsic
+def store_words(typingctx, target, index, words, at):
+    """The bytes that ``load_words`` found, to target[index] on; aligned likewise."""
+
+    def codegen(context, builder, signature, arguments):
+        array, index, words, at = arguments
+        stored = ir.Constant(WORDS, ir.Undefined)
+        for word in range(WORDS.count):
+            source = _address(context, builder, signature.args[2], words, builder.add(at, INT64(word)))
+            stored = builder.insert_element(stored, builder.load(source), INT32(word))
+        address = _address(context, builder, signature.args[0], array, index)
+        builder.store(stored, builder.bitcast(address, WORDS.as_pointer()), align=VECTOR_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, words, types.int64), codegen
 
 
 def _bytes(vector: Any) -> int:

@@ -35,6 +35,20 @@ def make_load_lanes(lanes: int) -> Callable:
     return load_lanes
 
 
+def load_words(source, index, words, at):
+    """The twin of primitives.load_words."""
+    vector = np.array([source[index + lane] for lane in range(16 // source.dtype.itemsize)], source.dtype)
+    for word, bits in enumerate(vector.view(np.int32)):
+        words[at + word] = bits
+
+
+def store_words(target, index, words, at):
+    """The twin of primitives.store_words."""
+    bits = np.array([words[at + word] for word in range(4)], np.int32)
+    for lane, element in enumerate(bits.view(target.dtype)):
+        target[index + lane] = element
+
+
 def make_store_lanes(lanes: int, packs: bool) -> Callable:
     """The twin of primitives.make_store_lanes."""
 

@@ -10,7 +10,7 @@ from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
 from numba_lrn.backends.cuda.kernels import REALS, Variant
-from numba_lrn.backends.cuda.phases import Phase
+from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16
@@ -18,11 +18,18 @@ DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
-# Blocks walk along memory (forms/ring.py), with one phase and with two: elements of a thread in a stride; the largest
-# windows (backward over 13 × 13 with 256 channels reaches 89 % of the copy's speed with n = 5, and 69 with 7, where
-# columns that are apart reach 76); axes that are longer than this, else columns that are apart are as fast or faster
-# (backward over 27 × 27 with 96 channels 91 % instead of 86), but for narrow rows; the strides of a sample, at least.
-RING_ELEMENTS, RING_LARGEST, RING_FROM, RING_STRIDES = (6, 8), (9, 5), (104, 128), 4
+# Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread, and the largest windows.
+# Threads, and more where windows reach further than so many elements (27 × 27: 384 reach 90 % of the copy's speed and
+# 256 reach 89, with n = 9 73 and 61; 13 × 13: 85 and 94). Of the threads of the tiles of a sample so many must have
+# work: of samples of 5184 elements 63 % have, and reach 65 %, columns 69; of 6272 77 %, and reach 80, columns 72.
+FLAT_ELEMENTS, FLAT_LARGEST = {2: 32, 4: 16}, {2: 5, 4: 9}
+FLAT_THREADS, FLAT_FAR_THREADS, FLAT_FAR = 256, 384, 512
+FLAT_FULL = 0.7
+# Blocks walk along memory (forms/ring.py): elements of a thread in a stride; the largest windows (backward over 13 × 13
+# with 256 channels reaches 89 % of the copy's speed with n = 5, and 69 with 7, where columns that are apart reach 76);
+# axes that are longer than this, else columns that are apart are as fast or faster (27 × 27 with 96 channels 91 %
+# instead of 86), but for narrow rows; the strides of a sample, at least.
+RING_ELEMENTS, RING_LARGEST, RING_FROM, RING_STRIDES = 8, 5, 128, 4
 # Boxes of two axes up to this many rows and elements of a row are summed in one kernel: by blocks that walk
 # (forms/walk.py), the smallest by threads on their own (forms/box.py).
 BOX_ROWS, BOX_ROW = 11, 9
@@ -111,8 +118,10 @@ class Chooser:
             before = after = 0
         power, name = self._power_of(phases), self.dtype.name
         variant = Variant(form, phases, power, name, lanes, adjacent, steps, before, after)
+        if form == "flat":
+            return variant._replace(span=self._flat_threads(axis))
         if form == "ring":
-            return variant._replace(span=blocks.RING_THREADS[len(phases) - 1])
+            return variant._replace(span=blocks.RING_THREADS)
         return variant._replace(span=blocks.span(axis, variant)) if variant.spread else variant
 
     def _power_of(self, phases: tuple[Phase, ...]) -> str:
@@ -123,6 +132,8 @@ class Chooser:
         form = "small" if axis.n <= DIRECT else "wide"
         if axis.inner == 1:
             form += "_last"
+        elif self._is_flat(axis, phases):
+            form = "flat"
         elif self._is_ring(axis, phases):
             form = "ring"
         elif self._is_spread(axis, phases):
@@ -182,17 +193,37 @@ class Chooser:
 
     def _is_ring(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether blocks walk along memory, where rows begin within a sector."""
-        sector = blocks.SECTOR_BYTES // self.dtype.itemsize
-        if not self._has_one_window(phases) or self._lanes(sector, axis.inner) == sector:
-            return False
-        twice = len(phases) - 1
-        stride = blocks.RING_THREADS[twice] * RING_ELEMENTS[twice]
+        stride = blocks.RING_THREADS * RING_ELEMENTS
         return (
-            axis.n <= RING_LARGEST[twice]
-            and max(axis.before, axis.after) * axis.inner <= stride
-            and (axis.inner < SPREAD_FROM or axis.length > RING_FROM[twice])
+            len(phases) > 1
+            and self._has_one_window(phases)
+            and self._is_askew(axis)
+            and axis.n <= RING_LARGEST
+            and _reach(axis) <= stride
+            and (axis.inner < SPREAD_FROM or axis.length > RING_FROM)
             and axis.length * axis.inner >= RING_STRIDES * stride
         )
+
+    def _is_askew(self, axis: Axis) -> bool:
+        """Whether rows begin within a sector."""
+        sector = blocks.SECTOR_BYTES // self.dtype.itemsize
+        return self._lanes(sector, axis.inner) < sector
+
+    def _is_flat(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether blocks take tiles of a line, where rows begin within a sector."""
+        if not (_is_simple(phases) and self.aligned and self.dtype.itemsize <= 4 and self._is_askew(axis)):
+            return False
+        tile = self._flat_threads(axis) * FLAT_ELEMENTS[self.dtype.itemsize]
+        sample = axis.length * axis.inner
+        return (
+            axis.n <= FLAT_LARGEST[self.dtype.itemsize]
+            and _reads_one_array(phases[0])
+            and (tile + 2 * _reach(axis)) * self.dtype.itemsize <= blocks.SHARED_BYTES - 2 * VECTOR_BYTES
+            and sample >= FLAT_FULL * tile * -(-sample // tile)
+        )
+
+    def _flat_threads(self, axis: Axis) -> int:
+        return FLAT_FAR_THREADS if self.dtype.itemsize == 4 and _reach(axis) > FLAT_FAR else FLAT_THREADS
 
     def _is_spread(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether a thread's columns are better apart: where vectors, or whole sectors forward, are not aligned."""
@@ -208,8 +239,12 @@ class Chooser:
         """
         return bool(self.dtype == np.float32 and _windows(phases) == 1 and not phases[0].reduces)
 
+    def _flat_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        lanes = VECTOR_BYTES // self.dtype.itemsize
+        return lanes, FLAT_ELEMENTS[self.dtype.itemsize] // lanes, True
+
     def _ring_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        elements = RING_ELEMENTS[len(phases) - 1]
+        elements = RING_ELEMENTS
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, elements)
         return lanes, elements // lanes, True
 
@@ -240,6 +275,17 @@ def _walks(phases: tuple[Phase, ...], axis: Axis, beside: Axis) -> bool:
     and 9, threads 80, 68, 68, 53, 44 and 27; channels first blocks 87 to 69, threads 77 to 53.
     """
     return not _is_simple(phases) or beside.inner == 1 or axis.n > BOX_BY_THREADS
+
+
+def _reads_one_array(phase: Phase) -> bool:
+    """Whether all that it reads is one array of the caller's."""
+    names = {*phase.summed, *phase.read}
+    return len(names) == 1 and names <= set(CALLERS)
+
+
+def _reach(axis: Axis) -> int:
+    """How far its windows reach, in elements along memory."""
+    return max(axis.before, axis.after) * axis.inner
 
 
 def _is_simple(phases: tuple[Phase, ...]) -> bool:

@@ -1,59 +1,42 @@
-"""Small windows over rows that begin anywhere in a sector of memory: blocks walk along memory itself.
+"""Small windows of both phases over rows that begin anywhere in a sector of memory: blocks walk along memory itself.
 
-A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and where rows have an odd number of
-elements, blocks that own columns have two in each row. Here a *sample*, all rows of one outer index, is one line of
-elements, and a block takes a chunk of it, a *stride* at a time. Strides begin with a sector: only where a sample begins
-or ends does a block write a part of one. Those of even chunks are taken from the last to the first, so that blocks
-which read the same rows, beyond the ends of their chunks, do so at the same time, from the second-level cache.
+As in flat.py, a *sample* is one line of elements, and no block but at its ends writes a part of a sector. A block takes
+a chunk of it, a *stride* at a time, so that little is computed twice of what the second phase's windows reach. Chunks
+and strides begin with a sector. Those of even chunks are taken from the last to the first, so that blocks which read
+the same rows, beyond the ends of their chunks, do so at the same time, from the second-level cache.
 
 What windows need of other rows lies in a ring of strides in shared memory. A window reaches no further than a stride on
 either side, so that a result needs the strides before and after its own. The first stride of the ring is there twice,
-at both ends, so that a block reads neighbours without a break. With two phases, what the second sums lies in another
-ring, and its results follow a stride behind those of the first; until then a thread keeps the elements that they need
-in registers.
+at both ends, so that a block reads neighbours without a break. What the second phase sums lies in another ring, and its
+results follow a stride behind those of the first; until then a thread keeps the elements that they need in registers.
 
-A thread reads neighbours, STEPS vectors of LANES elements, and computes elements that are THREADS apart: its accesses
-of shared memory are those of a warp side by side, and so are its stores.
+A thread reads neighbours, STEPS vectors of LANES elements.
 """
 
 from typing import Any
 
+from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 from numba_lrn.backends.cuda.forms.whole import quotient, take
 
-SECTOR = 32  # elements of any size: where a stride begins, a sector does, and a vector
-# Blocks that a multiprocessor runs side by side: there is no shared memory for more, nor registers with two phases.
-SIDE_BY_SIDE = 4
+STRIDES = 3  # of a ring
+SIDE_BY_SIDE = 4  # blocks of a multiprocessor: there are no registers for more
 
 
 def later(variant):
     """The arrays of which a thread keeps its own elements for the second phase, or makes them there."""
     last = variant.phases[-1]
-    return tuple(dict.fromkeys((*last.read, *last.written))) if variant.twice else ()
-
-
-def strides(variant: Any) -> int:
-    """The strides of a ring: those that are read, and with one barrier a stride the one that is written meanwhile."""
-    return 3 if variant.twice else 4
+    return tuple(dict.fromkeys((*last.read, *last.written)))
 
 
 def ring_elements(variant: Any) -> int:
     """The elements of a ring, the first stride at its end too."""
-    return (strides(variant) + 1) * variant.span * variant.elements
+    return (STRIDES + 1) * variant.span * variant.elements
 
 
 def shared_elements(variant: Any) -> int:
     """The elements of shared memory that a block takes."""
     return len(variant.phases) * ring_elements(variant)
-
-
-def launch_bounds(variant: Any) -> tuple[int, int] | None:
-    """(threads, blocks side by side) that the compiler keeps registers for.
-
-    With one phase, n = 9 takes 40 registers then, and 48 without; with two phases it would keep some in local memory,
-    and so it would with powers that go by float64.
-    """
-    return (variant.span, SIDE_BY_SIDE) if not variant.twice and variant.power.endswith("refined") else None
 
 
 def local_sizes(variant):
@@ -64,30 +47,21 @@ def local_sizes(variant):
 def constants(variant):
     """Sizes of strides, rings and local arrays."""
     loaded, own = len(variant.loaded), len(variant.own)
-    terms = variant.before + 1 + variant.after
-    stride = variant.span * variant.elements
     return {
+        **line.sizes(variant, variant.elements),
         "Ahead": variant.tuple_of(variant.loaded),
         "Values": variant.tuple_of(variant.own),
         "Later": variant.tuple_of(later(variant)),
         "LOADED": loaded,
         "OWN": loaded + own,
-        "TWICE": variant.twice,
-        "THREADS": variant.span,
-        "TOTALS": variant.elements,
-        "STRIDE": stride,
-        "RING": strides(variant) * stride,
-        "TERMS": terms,
-        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
-        "REACH": max(variant.before, variant.after),
-        "SECTOR": SECTOR,
+        "RING": STRIDES * variant.span * variant.elements,
         "FAR": 2**30 + 2**29,  # beyond every chunk and what its windows reach
     }
 
 
 def helpers(variant):
     """What is done for each array, each stage and each phase."""
-    first, last = variant.phases[0], variant.phases[-1]
+    first, last = variant.phases
     loaded, own, pointer, kept = variant.loaded.index, variant.own.index, variant.pointers.index, later(variant)
     others = [name for name in variant.loaded if name not in first.summed]
     apart = {"LANES": 1, "STEPS": variant.elements}  # a thread's elements as it computes them, THREADS apart
@@ -96,21 +70,17 @@ def helpers(variant):
         "turned": [(turned, {})],
         "turn_all": [(turn_all, {})],
         "load_summed": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
-        "load_others": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name), **apart}) for name in others],
+        "load_others": [(line.load_apart, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in others],
         "show_summed": [(show_stride, {"FIELD": loaded(name), "ORIGIN": 0}) for name in first.summed],
-        "take_summed": [(take_from_ring, {"FIELD": own(name)}) for name in first.summed if name in variant.own],
+        "take_summed": [(line.take_shared, {"FIELD": own(name)}) for name in first.summed if name in variant.own],
         "take_others": [(take, {"SOURCE": loaded(name), "FIELD": own(name), "FROM": 0, "TO": 0}) for name in others],
         **_phase("", first, variant, variant.own, variant.before, 0),
-        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for name in last.summed if variant.twice],
+        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for name in last.summed],
         "show_kept": [
-            (show_stride, {"FIELD": own(name), "ORIGIN": ring_elements(variant), **apart})
-            for name in last.summed
-            if variant.twice
+            (show_stride, {"FIELD": own(name), "ORIGIN": ring_elements(variant), **apart}) for name in last.summed
         ],
         "keep_own": [
-            (take, {"SOURCE": own(name), "FIELD": kept.index(name), "FROM": 0, "TO": 0})
-            for name in last.read
-            if variant.twice
+            (take, {"SOURCE": own(name), "FIELD": kept.index(name), "FROM": 0, "TO": 0}) for name in last.read
         ],
         **_phase("_later", last, variant, kept, variant.after, ring_elements(variant)),
     }
@@ -119,17 +89,15 @@ def helpers(variant):
 def _phase(name, phase, variant, fields, before, origin):
     """Window sums, ends and results of a phase, whose ring begins at ``origin``; ``fields``: its arrays."""
     placed = {"Terms": variant.tuple_of(phase.summed), "ORIGIN": origin}
-    exists = not name or variant.twice
     return {
-        f"places_of{name}": [(places_of, {"FIRST": before})] if exists else [],
+        f"places_of{name}": [(places_of, {"FIRST": before})],
         f"add_windows{name}": [
-            (function, {**own, **placed}) for function, own in adding(phase, variant.elements, add_ring) if exists
+            (function, {**own, **placed}) for function, own in adding(phase, variant.elements, line.add_shared)
         ],
-        f"emit_stages{name}": emitting(phase, variant.elements) if exists else [],
+        f"emit_stages{name}": emitting(phase, variant.elements),
         f"store_results{name}": [
-            (store_apart, {"FIELD": fields.index(array), "POINTER": variant.pointers.index(array)})
+            (line.store_apart, {"FIELD": fields.index(array), "POINTER": variant.pointers.index(array)})
             for array in variant.stored(phase)
-            if exists
         ],
     }
 
@@ -155,7 +123,7 @@ def places_of(places, origin, thread, row):
 
 def load_stride(pointers, start, at, low, high, thread, ahead):
     """A stride of one array; zeros where there are no elements: those at ``low`` to ``high`` are there."""
-    if low <= at and np.int32(at + STRIDE) <= high:
+    if low <= at and np.int32(at + EXTENT) <= high:
         first = start + np.int32(at + thread * LANES)
         for step in range(STEPS):
             if LANES > 1:
@@ -170,19 +138,6 @@ def load_stride(pointers, start, at, low, high, thread, ahead):
                 ahead[FIELD][slot] = load(pointers[POINTER], start + place)
 
 
-def store_apart(pointers, start, at, low, high, thread, own):
-    """Write a stride of one array."""
-    if low <= at and np.int32(at + STRIDE) <= high:
-        first = start + np.int32(at + thread)
-        for slot in range(BATCH):
-            store(pointers[POINTER], first + slot * THREADS, own[FIELD][slot])
-    else:
-        for slot in range(BATCH):
-            place = np.int32(at + thread + slot * THREADS)
-            if place >= low and place < high:
-                store(pointers[POINTER], start + place, own[FIELD][slot])
-
-
 def show_stride(shared, to, thread, values):
     """Put a stride into a ring, at its end too if it is the first."""
     for copy in range(2):
@@ -195,35 +150,16 @@ def show_stride(shared, to, thread, values):
                     store(shared, place + ORIGIN + step * THREADS, values[FIELD][step])
 
 
-def take_from_ring(shared, places, own):
-    """The thread's own elements of what the first phase sums."""
-    for slot in range(BATCH):
-        own[FIELD][slot] = load(shared, places[BEFORE] + slot * THREADS)
-
-
 def keep_if_inside(at, low, high, thread, own):
     """Nothing is kept from beyond the sample. Selected, not multiplied by 0: there d = k, which may be 0."""
-    if low > at or np.int32(at + STRIDE) > high:
+    if low > at or np.int32(at + EXTENT) > high:
         for slot in range(BATCH):
             place = np.int32(at + thread + slot * THREADS)
             own[FIELD][slot] = own[FIELD][slot] if place >= low and place < high else real(0.0)
 
 
-def add_ring(shared, places, totals):
-    """The sums of the windows of all elements of a thread."""
-    terms = Terms(shared)
-    parts = cuda.local.array(2, real)
-    for slot in range(BATCH):
-        parts[0] = real(0.0)
-        parts[1] = real(0.0)
-        for term in range(TERMS):
-            place = places[term] + (ORIGIN + slot * THREADS)
-            parts[term % PARTS] = add_term(terms, terms, place, place, parts[term % PARTS])
-        totals[TOTAL + slot] = parts[0] + parts[1]
-
-
 def ring(local, pointers, integers, par, sums):
-    """One phase or both."""
+    """Both phases, a chunk of a line."""
     _, length, inner, chunk, chunks = integers
     sample = length * inner
     ahead = Ahead(*local[:LOADED])
@@ -238,15 +174,14 @@ def ring(local, pointers, integers, par, sums):
     # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions.
     low, high = np.int32(max(begin - start, -FAR)), np.int32(min(begin + sample - start, FAR))
     end = np.int32(min(chunk, high))
-    count = np.int32((end + (STRIDE - 1)) // STRIDE)
-    way, turn, at = np.int32(STRIDE), np.int32(STRIDE), np.int32(0)
+    count = np.int32((end + (EXTENT - 1)) // EXTENT)
+    way, turn, at = np.int32(EXTENT), np.int32(EXTENT), np.int32(0)
     if number % 2 == 0:
-        way, turn, at = np.int32(-STRIDE), np.int32(RING - STRIDE), np.int32((count - 1) * STRIDE)
+        way, turn, at = np.int32(-EXTENT), np.int32(RING - EXTENT), np.int32((count - 1) * EXTENT)
     reach = np.int32(REACH * row)  # of a window
     low_others, high_others = np.int32(max(low, -reach)), np.int32(min(high, end + reach))
-    if TWICE:
-        # What the second phase sums begins a stride before the results, and ends a stride after them.
-        at, count, reach = np.int32(at - way), np.int32(count + 2), np.int32(2 * reach)
+    # What the second phase sums begins a stride before the results, and ends a stride after them.
+    at, count, reach = np.int32(at - way), np.int32(count + 2), np.int32(2 * reach)
     low_summed, high_summed = np.int32(max(low, -reach)), np.int32(min(high, end + reach))
     shared = cuda.shared.array(0, real_type, alignment=SHARED_ALIGNMENT)
     totals = cuda.local.array(TOTALS, real)
@@ -276,17 +211,16 @@ def ring(local, pointers, integers, par, sums):
             emit_stages(own, par, slot, slot, totals, slot, False, shares)
         store_results(pointers, start, at, low, end, thread, own)
         turn_all(places, turn, thread)
-        if TWICE:
-            keep_inside(at, low, high, thread, own)
-            show_kept(shared, to_later, thread, own)
-            to_later = turned(to_later, turn, RING)
-            cuda.syncthreads()
-            if index >= 2:
-                add_windows_later(shared, places_later, totals)
-                for slot in range(BATCH):
-                    emit_stages_later(later, par, slot, slot, totals, slot, False, shares)
-                store_results_later(pointers, start, np.int32(at - way), low, end, thread, later)
-            keep_own(own, later)
-            turn_all(places_later, turn, thread)
+        keep_inside(at, low, high, thread, own)
+        show_kept(shared, to_later, thread, own)
+        to_later = turned(to_later, turn, RING)
+        cuda.syncthreads()
+        if index >= 2:
+            add_windows_later(shared, places_later, totals)
+            for slot in range(BATCH):
+                emit_stages_later(later, par, slot, slot, totals, slot, False, shares)
+            store_results_later(pointers, start, np.int32(at - way), low, end, thread, later)
+        keep_own(own, later)
+        turn_all(places_later, turn, thread)
         at = np.int32(at + way)
         index = np.int32(index + 1)

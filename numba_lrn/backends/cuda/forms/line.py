@@ -1,0 +1,68 @@
+"""What blocks do that take a *sample*, all rows of one outer index, as one line of elements (flat.py, ring.py).
+
+A thread computes elements that are THREADS apart, so that a warp's accesses of shared memory lie side by side, and so
+do its stores.
+"""
+
+SECTOR = 32  # elements of any size: where a tile or a stride begins, a sector does, and a vector
+
+
+def sizes(variant, elements):
+    """Of a block whose threads compute so many elements at a time, and of its window sums."""
+    terms = variant.before + 1 + variant.after
+    return {
+        "THREADS": variant.span,
+        "EXTENT": variant.span * elements,  # what a block computes at a time
+        "BATCH": elements,
+        "TOTALS": elements,
+        "TERMS": terms,
+        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
+        "REACH": max(variant.before, variant.after),
+        "SECTOR": SECTOR,
+    }
+
+
+def load_apart(pointers, start, at, low, high, thread, into):
+    """What a thread computes from ``at`` on, of one array; zeros but for those at ``low`` to ``high``."""
+    if low <= at and np.int32(at + EXTENT) <= high:
+        first = start + np.int32(at + thread)
+        for slot in range(BATCH):
+            into[FIELD][slot] = load(pointers[POINTER], first + slot * THREADS)
+    else:
+        for slot in range(BATCH):
+            place = np.int32(at + thread + slot * THREADS)
+            into[FIELD][slot] = real(0.0)
+            if place >= low and place < high:
+                into[FIELD][slot] = load(pointers[POINTER], start + place)
+
+
+def take_shared(shared, places, own):
+    """The thread's own elements of what is summed."""
+    for slot in range(BATCH):
+        own[FIELD][slot] = load(shared, places[BEFORE] + slot * THREADS)
+
+
+def add_shared(shared, places, totals):
+    """The sums of the windows of all elements of a thread, whose first has its terms at ``places``."""
+    terms = Terms(shared)
+    parts = cuda.local.array(2, real)
+    for slot in range(BATCH):
+        parts[0] = real(0.0)
+        parts[1] = real(0.0)
+        for term in range(TERMS):
+            place = places[term] + (ORIGIN + slot * THREADS)
+            parts[term % PARTS] = add_term(terms, terms, place, place, parts[term % PARTS])
+        totals[TOTAL + slot] = parts[0] + parts[1]
+
+
+def store_apart(pointers, start, at, low, high, thread, own):
+    """Write what a block computed of one array from ``at`` on; those at ``low`` to ``high`` are there."""
+    if low <= at and np.int32(at + EXTENT) <= high:
+        first = start + np.int32(at + thread)
+        for slot in range(BATCH):
+            store(pointers[POINTER], first + slot * THREADS, own[FIELD][slot])
+    else:
+        for slot in range(BATCH):
+            place = np.int32(at + thread + slot * THREADS)
+            if place >= low and place < high:
+                store(pointers[POINTER], start + place, own[FIELD][slot])

@@ -1,0 +1,176 @@
+"""Blocks that take tiles of a line (forms/flat.py), in the simulator, against the reference and the kernels of columns.
+
+Tiles are short here, so that small arrays have many; every access of shared memory is checked, and what is read before
+it is written is NaN.
+"""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.backends.cuda import blocks, variants
+from numba_lrn.backends.cuda.blocks import Device
+from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
+from tests.support import assert_accurate, assert_same_bits, random_array
+
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
+]
+
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+WINDOWS = {"small": (2, 2), "even": (1, 2), "one before": (1, 0), "one-sided": (0, 3), "asymmetric": (3, 1)}
+# Samples that begin with a sector, within one and within a vector; rows shorter and longer than a warp; fewer rows than
+# a window has; windows that reach further than a tile.
+SHAPES = {
+    "odd planes": (2, 41, 5, 5),
+    "narrow rows": (3, 301, 3),
+    "short axis": (3, 3, 7, 9),
+    "rows of half sectors": (2, 19, 4, 5),
+    "one sample": (1, 150, 7),
+    "long rows": (2, 5, 17, 23),
+}
+TILE = 256  # elements: 32 threads, with 8 each
+
+
+@pytest.fixture
+def _short_tiles(monkeypatch):
+    monkeypatch.setattr(variants, "FLAT_ELEMENTS", {2: 8, 4: 8})
+    monkeypatch.setattr(variants, "FLAT_THREADS", 32)
+    monkeypatch.setattr(variants, "FLAT_FAR_THREADS", 32)
+    monkeypatch.setattr(variants, "FLAT_FULL", 0.0)
+    guard_shared(monkeypatch)
+
+
+short_tiles = pytest.mark.usefixtures("_short_tiles")
+
+
+def operator(window, **how):
+    return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, **{"beta": 0.75, "k": 1.0, **how})
+
+
+def by_columns(monkeypatch):
+    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
+
+
+def tiles_of(plan):
+    """Of a sample; the plan has one launch."""
+    (launch,) = plan.launches
+    assert launch.variant.form == "flat"
+    return int(launch.scalars[3])
+
+
+@short_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_like_columns(shape, window, dtype, monkeypatch):
+    op = operator(window)
+    x = random_array(1, shape).astype(dtype)
+    got, plan = run(op, "forward", x)
+    assert tiles_of(plan) == -(-(np.prod(shape[1:]) + 31) // TILE)
+    assert_accurate(op, "forward", got, x)
+    by_columns(monkeypatch)
+    expected, plan = run(op, "forward", x)
+    assert plan.launches[0].variant.form.startswith("small")
+    assert_same_bits(got, expected, op)
+
+
+@short_tiles
+@pytest.mark.parametrize("elements", [8, 16, 24])
+def test_tiles_of_other_sizes(elements, monkeypatch):
+    """As many vectors under way as a tile has, and fewer; all that a thread computes in one turn, and in several."""
+    op = operator("small")
+    for shape in SHAPES.values():
+        x = random_array(1, shape)
+        expected, _ = run(op, "forward", x)
+        with monkeypatch.context() as patched:
+            patched.setattr(variants, "FLAT_ELEMENTS", {4: elements})
+            got, plan = run(op, "forward", x)
+        assert plan.launches[0].variant.elements == elements
+        assert_same_bits(got, expected, op)
+
+
+@short_tiles
+def test_unaligned_arrays_go_by_columns():
+    op = operator("small")
+    x = random_array(1, SHAPES["odd planes"])
+    expected, _ = run(op, "forward", x)
+    got, plan = run(op, "forward", x, aligned=False)
+    assert plan.launches[0].variant.form.startswith("small")
+    assert_same_bits(got, expected, op)
+
+
+@short_tiles
+def test_in_place():
+    op = operator("even")
+    for shape, tiles in (((2, 41, 5, 5), 5), ((3, 7, 5, 5), 1)):
+        x = random_array(1, shape)
+        expected, plan = run(op, "forward", x, device=LARGE)
+        assert tiles_of(plan) == tiles
+        assert plan.in_place == (tiles == 1)
+        if plan.in_place:
+            assert_same_bits(run(op, "forward", x, into="x")[0], expected, op)
+
+
+@short_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_inf_stay_in_their_windows(bad, dtype):
+    op = operator("even")
+    x = random_array(1, SHAPES["odd planes"]).astype(dtype)
+    x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
+    got, _ = run(op, "forward", x)
+    truth = reference.forward(op, x)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
+
+
+@short_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("how", [{"beta": 0.6}, {"beta": 1.7}, {"beta": 0.5}, {"k": 0.0}], ids=str)
+def test_other_parameters(how, dtype):
+    op = operator("small", **how)
+    x = random_array(1, SHAPES["odd planes"]).astype(dtype)
+    got, plan = run(op, "forward", x)
+    assert tiles_of(plan) > 1
+    assert_accurate(op, "forward", got, x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
+)
+def test_tiles_cover_samples(shape, dtype):
+    plans = [plan_of(LocalResponseNorm(5, axis=1), "forward", shape, dtype, device=each) for each in (Device(), SMALL)]
+    assert plans[0] == plans[1]  # whatever the card
+    (launch,) = plans[0].launches
+    tile, tiles = launch.variant.span * launch.variant.elements, tiles_of(plans[0])
+    assert launch.grid == (shape[0] * tiles, 1, 1)
+    assert launch.block == (launch.variant.span, 1, 1)
+    assert tiles * tile >= int(np.prod(shape[1:], dtype=object)) + 31 > (tiles - 1) * tile
+    assert launch.shared_bytes <= blocks.SHARED_BYTES
+
+
+def test_where_blocks_take_tiles_of_a_line():
+    def form(shape, recipe="forward", n=5, dtype="float32", aligned=True):
+        op = LocalResponseNorm(n, axis=1)
+        return plan_of(op, recipe, shape, dtype, aligned=aligned).launches[0].variant.form
+
+    for dtype in DTYPES.values():
+        assert form((128, 256, 27, 27), dtype=dtype) == "flat"
+        assert form((128, 96, 27, 27), dtype=dtype) == "flat"
+        assert form((128, 512, 7, 7), dtype=dtype) == "flat"
+        assert form((128, 256, 28, 28), dtype=dtype) == "small"
+        assert form((128, 32, 7, 7), dtype=dtype) == "small"  # tiles are hardly filled
+        assert form((128, 27, 27, 256), dtype=dtype) == "small"  # rows of whole sectors
+    assert form((128, 256, 14, 14)) == "flat"  # rows of 24 sectors and a half
+    assert form((128, 256, 13, 13), n=9) == "flat"
+    assert form((128, 256, 13, 13), n=9, dtype="float16") == "small"
+    assert form((128, 256, 13, 13), n=10) == "small_spread"
+    assert form((128, 96, 55, 55)) == "small_spread"  # windows reach too far
+    assert form((128, 256, 27, 27), aligned=False) == "small_spread"
+    assert form((128, 256, 27, 27), dtype="float64") == "small"
+    for recipe in ("jvp", "backward_parameters"):
+        assert form((128, 256, 27, 27), recipe) == "small"
