@@ -68,7 +68,7 @@ PROBLEMS = tuple(
         Problem((16, 1024, 56, 56), layout, 1023),
         *(Problem(shape, layout, 5) for shape in (*ODD, HALF)),
         Problem(ODD[1], layout, 63),
-        Problem(ODD[0], layout, 5, "float16"),
+        *(Problem(shape, layout, 5, "float16") for shape in ODD[:3]),
         *(Problem(MAIN, layout, n, within=True) for n in (3, 5, 31)),
         *(Problem(shape, layout, 5, within=True) for shape in ODD[:2]),
     )

@@ -37,8 +37,7 @@ TILE = 256  # elements: 32 threads, with 8 each
 @pytest.fixture
 def _short_tiles(monkeypatch):
     monkeypatch.setattr(variants, "FLAT_ELEMENTS", {2: 8, 4: 8})
-    monkeypatch.setattr(variants, "FLAT_THREADS", 32)
-    monkeypatch.setattr(variants, "FLAT_FAR_THREADS", 32)
+    monkeypatch.setattr(variants, "FLAT_THREADS", {2: (32, 32), 4: (32, 32)})
     monkeypatch.setattr(variants, "FLAT_FULL", 0.0)
     guard_shared(monkeypatch)
 
@@ -167,9 +166,10 @@ def test_where_blocks_take_tiles_of_a_line():
         assert form((128, 27, 27, 256), dtype=dtype) == "small"  # rows of whole sectors
     assert form((128, 256, 14, 14)) == "flat"  # rows of 24 sectors and a half
     assert form((128, 256, 13, 13), n=9) == "flat"
-    assert form((128, 256, 13, 13), n=9, dtype="float16") == "small"
+    assert form((128, 256, 13, 13), n=7, dtype="float16") == "small"
     assert form((128, 256, 13, 13), n=10) == "small_spread"
     assert form((128, 96, 55, 55)) == "small_spread"  # windows reach too far
+    assert form((128, 96, 55, 55), dtype="float16") == "small"
     assert form((128, 256, 27, 27), aligned=False) == "small_spread"
     assert form((128, 256, 27, 27), dtype="float64") == "small"
     for recipe in ("jvp", "backward_parameters"):

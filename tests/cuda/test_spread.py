@@ -28,6 +28,12 @@ def operator(window):
     return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, 0.75, 1.0)
 
 
+def no_lines(monkeypatch):
+    """Let no block take a sample as a line."""
+    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
+    monkeypatch.setattr(variants, "RING_LARGEST", 0)
+
+
 def neighbours_only(monkeypatch):
     monkeypatch.setattr(variants, "SPREAD_FROM", 2**62)
 
@@ -79,6 +85,7 @@ def test_every_end_of_a_row(extent):
 
 @pytest.mark.parametrize("window", ["small", "one-sided", "edges of groups"])
 def test_tiles_change_no_bit(window, monkeypatch):
+    no_lines(monkeypatch)
     op = operator(window)
     x, _ = arrays((2, 59, 99), "forward")
     expected, whole = run(op, "forward", x)
@@ -117,8 +124,7 @@ def test_nan_and_inf_stay_in_their_windows(bad, recipe):
     "shape", [(128, 96, 55, 55), (128, 256, 27, 27), (1, 512, 11, 11), (2, 3000, 13, 13), (1, 5, 101, 1)]
 )
 def test_blocks_cover_rows(shape, recipe, n, monkeypatch):
-    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
-    monkeypatch.setattr(variants, "RING_LARGEST", 0)
+    no_lines(monkeypatch)
     (launch,) = plan_of(LocalResponseNorm(n, axis=1), recipe, shape, "float32", device=Device()).launches
     span, high = launch.block[:2]
     assert launch.variant.spread

@@ -219,7 +219,7 @@ def make_store_lanes(lanes: int, packs: bool) -> Any:
 
 @intrinsic
 def load_words(typingctx, source, index, words, at):
-    """The 16 bytes from source[index] on as they are, in words[at] to words[at + 3]; the address is a multiple of 16."""
+    """words[at] to words[at + 3] = the 16 bytes from source[index] on, as they are; aligned likewise."""
 
     def codegen(context, builder, signature, arguments):
         array, index, words, at = arguments

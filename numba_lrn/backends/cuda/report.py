@@ -20,6 +20,7 @@ import numpy as np
 from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cuda import kernels
 from numba_lrn.backends.cuda.blocks import Device
+from numba_lrn.backends.cuda.forms import flat
 from numba_lrn.backends.cuda.kernels import Variant
 from numba_lrn.backends.cuda.plan import make_plan
 from numba_lrn.operator import LocalResponseNorm
@@ -106,6 +107,8 @@ def disassemble(code: bytes) -> str | None:
 def instructions(variant: Variant, listing: str) -> float:
     """Instructions an element: of the loop over the rows, or of the whole kernel where blocks hold the axis."""
     total, loop = count_instructions(listing)
+    if variant.form == "flat":  # its loop takes some of a thread's elements
+        return (total - loop) / variant.elements + loop / flat.ELEMENTS
     return (total if variant.holds_axis else loop) / variant.elements
 
 

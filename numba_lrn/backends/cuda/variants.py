@@ -18,12 +18,15 @@ DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
-# Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread, and the largest windows.
-# Threads, and more where windows reach further than so many elements (27 × 27: 384 reach 90 % of the copy's speed and
-# 256 reach 89, with n = 9 73 and 61; 13 × 13: 85 and 94). Of the threads of the tiles of a sample so many must have
-# work: of samples of 5184 elements 63 % have, and reach 65 %, columns 69; of 6272 77 %, and reach 80, columns 72.
-FLAT_ELEMENTS, FLAT_LARGEST = {2: 32, 4: 16}, {2: 5, 4: 9}
-FLAT_THREADS, FLAT_FAR_THREADS, FLAT_FAR = 256, 384, 512
+# Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread; the largest windows
+# (float16 over 13 × 13: n = 6 64 % of the copy's speed, n = 7 59, columns 60); how far these reach at most, in elements
+# (float16 over 31 × 31 76 %, columns 69; over 55 × 55 58 and 66).
+FLAT_ELEMENTS, FLAT_LARGEST, FLAT_FARTHEST = {2: 32, 4: 16}, {2: 6, 4: 9}, {2: 4096, 4: 3064}
+# Threads, fewer where windows reach no further than so many elements: over 27 × 27 384 reach 90 % and 256 reach 89
+# (with n = 9 73 and 61), over 13 × 13 85 and 94; float16 256 and 128 76 and 71, 69 and 78.
+FLAT_THREADS, FLAT_NEAR = {2: (128, 256), 4: (256, 384)}, 512
+# The part of the threads of a sample's tiles that must have work: of samples of 5184 elements 63 % have, and reach 65 %
+# of the copy's speed, columns 69; of 6272 77 %, and reach 80, columns 72.
 FLAT_FULL = 0.7
 # Blocks walk along memory (forms/ring.py): elements of a thread in a stride; the largest windows (backward over 13 × 13
 # with 256 channels reaches 89 % of the copy's speed with n = 5, and 69 with 7, where columns that are apart reach 76);
@@ -218,12 +221,13 @@ class Chooser:
         return (
             axis.n <= FLAT_LARGEST[self.dtype.itemsize]
             and _reads_one_array(phases[0])
-            and (tile + 2 * _reach(axis)) * self.dtype.itemsize <= blocks.SHARED_BYTES - 2 * VECTOR_BYTES
+            and _reach(axis) <= FLAT_FARTHEST[self.dtype.itemsize]
             and sample >= FLAT_FULL * tile * -(-sample // tile)
         )
 
     def _flat_threads(self, axis: Axis) -> int:
-        return FLAT_FAR_THREADS if self.dtype.itemsize == 4 and _reach(axis) > FLAT_FAR else FLAT_THREADS
+        near, far = FLAT_THREADS[self.dtype.itemsize]
+        return near if _reach(axis) <= FLAT_NEAR else far
 
     def _is_spread(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether a thread's columns are better apart: where vectors, or whole sectors forward, are not aligned."""

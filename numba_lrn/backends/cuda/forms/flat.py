@@ -16,7 +16,6 @@ from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 from numba_lrn.backends.cuda.forms.whole import quotient
 
-
 ELEMENTS = 8  # of a thread at a time: more take more than 40 registers
 WORDS = 4  # of a vector
 BEYOND = 2  # vectors of a thread that are under way, beside those of a tile: what windows reach
@@ -33,11 +32,12 @@ def reach_of(variant: Any, inner: int) -> int:
 
 
 def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
-    """(threads, blocks side by side) that the compiler keeps registers for: 40 a thread, 48 on cards that need more.
+    """(threads, blocks side by side) that the compiler keeps registers for.
 
-    With powers that go by float64 it would keep some in local memory.
+    40 registers a thread; 48 on cards that need more, 64 on those that run 1024 threads side by side. With powers that
+    go by float64 it would keep some in local memory.
     """
-    threads = 1536 if compute_capability < (12, 0) else 1280
+    threads = 1024 if compute_capability < (8, 0) else 1536 if compute_capability < (12, 0) else 1280
     return (variant.span, threads // variant.span) if variant.power.endswith(("refined", "rough")) else None
 
 
