@@ -37,6 +37,7 @@ def make_load_lanes(lanes: int) -> Callable:
 
 def load_words(source, index, words, at):
     """The twin of primitives.load_words."""
+    assert index * source.dtype.itemsize % 16 == 0
     vector = np.array([source[index + lane] for lane in range(16 // source.dtype.itemsize)], source.dtype)
     for word, bits in enumerate(vector.view(np.int32)):
         words[at + word] = bits
@@ -44,6 +45,7 @@ def load_words(source, index, words, at):
 
 def store_words(target, index, words, at):
     """The twin of primitives.store_words."""
+    assert index * target.dtype.itemsize % 16 == 0
     bits = np.array([words[at + word] for word in range(4)], np.int32)
     for lane, element in enumerate(bits.view(target.dtype)):
         target[index + lane] = element
