@@ -35,7 +35,7 @@ def compiled(name, real, entry="power_at_extremes"):
 def powers_of(d, beta, real, *, safe=True, roots=False, name=None, entry="power_at_extremes"):
     """(d^(−β), d^(−β−1)) by the function that the library chooses; ``safe``: d is known to be normal."""
     real_type = getattr(np, real)
-    name = name or power_function(beta, 1.0, 1.0 if safe else 0.0, real_type, roots)
+    name = name or power_function(beta, 1.0, 1.0 if safe else 0.0, real_type, roots, roots)
     d = np.ascontiguousarray(d, real)
     result = np.empty_like(d), np.empty_like(d)
     compiled(name, real, entry)(d, formulas.Parameters(*scalars_of(1.0, beta, 1.0, real_type)), *result)
@@ -98,17 +98,17 @@ def test_error_of_the_power(beta, real, roots, record_property):
 
 @by_steps_or_roots
 def test_which_function_is_chosen(roots):
-    ending = "_roots" if roots else ""
+    ending, divided = ("_roots", "_divided") if roots else ("", "")
     betas = (*NAMED, 0.6, -0.3, 0.99, 3.0, 2000.0)
-    assert {beta: power_function(beta, 1.0, 1.0, np.float32, roots) for beta in betas} == {
+    assert {beta: power_function(beta, 1.0, 1.0, np.float32, roots, roots) for beta in betas} == {
         0.25: f"power_quarter{ending}",
         0.5: f"power_half{ending}",
         0.75: f"power_three_quarters{ending}",
         1.0: "power_one",
-        0.6: "power_general",
-        -0.3: "power_general",
-        0.99: "power_wide",
-        3.0: "power_wide",
+        0.6: f"power_general{divided}",
+        -0.3: f"power_general{divided}",
+        0.99: f"power_wide{divided}",
+        3.0: f"power_wide{divided}",
         2000.0: "power_platform",
     }
     assert power_function(0.6, 1.0, 1.0, np.float64) == "power_platform"
@@ -172,8 +172,9 @@ def assert_ieee(d, beta, real):
 
 @pytest.mark.parametrize("beta", [*NAMED, *GENERAL, *WIDE])
 @pytest.mark.parametrize("real", ["float32", "float64"])
-def test_plain_powers_at_infinity_and_nan(beta, real):
-    first, second = powers_of(np.array([INF, NAN]), beta, real)
+@by_steps_or_roots
+def test_plain_powers_at_infinity_and_nan(beta, real, roots):
+    first, second = powers_of(np.array([INF, NAN]), beta, real, roots=roots)
     assert first[0] == (0 if beta > 0 else INF)
     assert second[0] == (0 if beta > -1 else 1 if beta == -1 else INF)
     assert np.isnan(first[1])
@@ -182,17 +183,20 @@ def test_plain_powers_at_infinity_and_nan(beta, real):
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 0.75, 0.6, 2.0])
 @pytest.mark.parametrize("real", ["float32", "float64"])
-def test_strips_with_and_without_extremes_agree_to_the_bit(beta, real):
+@by_steps_or_roots
+def test_strips_with_and_without_extremes_agree_to_the_bit(beta, real, roots):
     """A strip that holds an Inf or NaN is computed by another entry: its other elements must not notice."""
     d = every_scale(getattr(np, real), 4000)
-    for got, expected in zip(powers_of(d, beta, real, entry="finite_power"), powers_of(d, beta, real), strict=True):
+    finite = powers_of(d, beta, real, roots=roots, entry="finite_power")
+    for got, expected in zip(finite, powers_of(d, beta, real, roots=roots), strict=True):
         assert_same_bits(got, expected, f"beta={beta}")
 
 
 @pytest.mark.parametrize("beta", [1.5, 2.0, 20.0, 300.0, -3.0, -300.0])
-def test_wide_powers_overflow_and_vanish_gradually(beta):
+@by_steps_or_roots
+def test_wide_powers_overflow_and_vanish_gradually(beta, roots):
     d = every_scale(np.float32)
-    got, _ = powers_of(d, beta, "float32")
+    got, _ = powers_of(d, beta, "float32", roots=roots)
     with np.errstate(all="ignore"):
         truth = d.astype(np.longdouble) ** np.longdouble(-beta)
     largest = np.longdouble(np.finfo(np.float32).max)
@@ -207,7 +211,7 @@ def test_wide_powers_overflow_and_vanish_gradually(beta):
     assert_below(ulp_error(got, truth, truth, np.float32), limit, got, truth, beta)
 
 
-@pytest.mark.parametrize("name", ["power_general", "power_wide"])
+@pytest.mark.parametrize("name", ["power_general", "power_wide", "power_general_divided", "power_wide_divided"])
 def test_beta_in_two_floats(name):
     """β = 0.6 rounded to one float32 would be off by up to 35 ulp at the ends of the range."""
     d = np.array([1e-37, 3e38], np.float32)
@@ -218,10 +222,11 @@ def test_beta_in_two_floats(name):
     assert_below(error, 2.0, got, truth, name)
 
 
-def test_general_power_is_used_only_where_it_cannot_overflow():
+@by_steps_or_roots
+def test_general_power_is_used_only_where_it_cannot_overflow(roots):
     extremes = np.array([np.finfo(np.float32).tiny, np.finfo(np.float32).max], np.float32)
     for beta in (GENERAL_BETA - 1e-9, 1e-9 - GENERAL_BETA):
-        got, _ = powers_of(extremes, beta, "float32", name="power_general")
+        got, _ = powers_of(extremes, beta, "float32", roots=roots)
         error, truth = errors(got, extremes, -beta, np.float32)
         assert_below(error, 2.0, got, truth, beta)
 
@@ -271,10 +276,17 @@ def log2_quotient(u):
     return np.log2(1 + u) / u
 
 
+def log2_ratio_quotient(v):
+    """log2((1 + s)/(1 − s)) / s for s = √v."""
+    s = np.sqrt(v)
+    return np.log2((1 + s) / (1 - s)) / s
+
+
 @pytest.mark.parametrize(
     ("prefix", "function", "low", "high", "degree"),
     [
         ("LOG2", log2_quotient, math.sqrt(0.5) - 1, math.sqrt(2) - 1, 9),
+        ("LOG2_RATIO", log2_ratio_quotient, 0.0, (3 - 2 * math.sqrt(2)) ** 2, 3),
         ("EXP2", np.exp2, -0.5, 0.5, 6),
     ],
 )
@@ -293,6 +305,9 @@ def test_the_polynomials_are_as_good_as_stated():
     u = u[u != 0]
     log2 = np.polynomial.Polynomial([float(getattr(power, f"LOG2_{i}")) for i in range(10)])
     assert np.abs(log2(u) / log2_quotient(u) - 1).max() < 2**-24
+    v = np.linspace(0.0, (3 - 2 * math.sqrt(2)) ** 2, 100_001)[1:]
+    ratio = np.polynomial.Polynomial([float(getattr(power, f"LOG2_RATIO_{i}")) for i in range(4)])
+    assert np.abs(ratio(v) / log2_ratio_quotient(v) - 1).max() < 2**-24
     r = np.linspace(-0.5, 0.5, 100_001)
     exp2 = np.polynomial.Polynomial([float(getattr(power, f"EXP2_{i}")) for i in range(7)])
     assert np.abs(exp2(r) / np.exp2(r) - 1).max() < 2**-24

@@ -72,8 +72,11 @@ class Plan(NamedTuple):
         return int(self.layout[Layout._fields.index("tiles")])
 
 
-def power_function(beta: float, scale: float, k: float, real: Any, roots: bool = False) -> str:
-    """The power function for d = k + scale·S, by the processor's roots or not; guarded where d may be anything."""
+def power_function(beta: float, scale: float, k: float, real: Any, roots: bool = False, divided: bool = False) -> str:
+    """The power function for d = k + scale·S, by the processor's roots and divisions or not.
+
+    Guarded where d may be anything.
+    """
     if beta == 1.0:
         return "power_one"
     safe = never_subnormal(scale, k, real)
@@ -81,7 +84,7 @@ def power_function(beta: float, scale: float, k: float, real: Any, roots: bool =
         return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if roots else "")
     if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
         return "power_platform"
-    return "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
+    return ("power_general" if abs(beta) < GENERAL_BETA else "power_wide") + ("_divided" if divided else "")
 
 
 def choose_form(dimensions: tuple[Dimension, ...]) -> str:
@@ -135,7 +138,7 @@ def make_plan(
     roots = processor().roots and (
         terms > 0 or form in ("prefix", "turned", "scanned", "box") or not recipe.startswith("forward")
     )
-    power = power_function(op.beta, op.scale, op.k, real, roots)
+    power = power_function(op.beta, op.scale, op.k, real, roots, processor().roots)
     streams = large and not in_place and _streams(layout, form, recipe, terms, narrow)
     layout = layout._replace(streaming=int(streams))
     if asks_ahead:
