@@ -19,8 +19,8 @@ class Processor(NamedTuple):
 # By the name that LLVM has for them. Measured on Zen 5, n = 5, NCHW: forward in cache takes 0.22 ns an element by roots
 # and 0.37 by Newton steps; over 74 MB, × a copy on two threads, rows of 3025 past the caches 1.4 whole and 1.05 in
 # tiles of 1024 lanes, rows of 729 elements 1.23 past the caches and 1.13 through them; β = 0.6 in L1 on two threads
-# 0.36 with a division and 0.42 without. On Emerald Rapids the power
-# alone takes 0.83 by roots and 0.50 by steps; narrow tiles were not tried there.
+# 0.36 with a division and 0.42 without. On Emerald Rapids the power alone takes 0.83 by roots and 0.50 by steps; narrow
+# tiles were not tried there.
 PROCESSORS = {"znver5": Processor(roots=True, narrow=True)}
 
 
