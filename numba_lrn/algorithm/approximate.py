@@ -20,6 +20,9 @@ from numba_lrn.algorithm.primitives import (
     real,
 )
 
+# Wrong where d is Inf or NaN; the others are right there too.
+FINITE_ONLY = ("power_general_refined", "power_wide_refined")
+
 
 def power_quarter_refined(d, par):
     """β = 1/4."""

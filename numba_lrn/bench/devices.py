@@ -238,7 +238,7 @@ def _fraction(power: str) -> str:
     """The name of a power function, short."""
     for word, fraction in (("three_quarters", "3/4"), ("half", "1/2"), ("quarter", "1/4"), ("one", "1")):
         power = power.replace(word, fraction)
-    return power.removeprefix("power_").removesuffix("_roots")
+    return power.removeprefix("power_").removesuffix("_roots").removesuffix("_divided")
 
 
 def _words(array: Any) -> Any:

@@ -67,10 +67,10 @@ def guard_shared(monkeypatch):
     monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", array)
 
 
-def plan_of(op, recipe, shape, dtype, *, order=None, aligned=True, device=SMALL):
+def plan_of(op, recipe, shape, dtype, *, order=None, aligned=True, device=SMALL, in_place=False):
     """The plan of a dense array whose axes lie in memory in this order."""
-    order = order or tuple(range(len(shape)))
-    return make_plan(canonical(shape, order, op.windows(len(shape))), recipe, op, np.dtype(dtype), aligned, device)
+    dimensions = canonical(shape, order or tuple(range(len(shape))), op.windows(len(shape)))
+    return make_plan(dimensions, recipe, op, np.dtype(dtype), aligned, device, in_place)
 
 
 def run(op, recipe, x, g=None, *, order=None, aligned=True, device=SMALL, into="out"):

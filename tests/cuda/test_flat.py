@@ -11,6 +11,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
+from numba_lrn.backends.cuda.forms import line
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -68,7 +69,7 @@ def test_like_columns(shape, window, dtype, monkeypatch):
     op = operator(window)
     x = random_array(1, shape).astype(dtype)
     got, plan = run(op, "forward", x)
-    assert tiles_of(plan) == -(-(np.prod(shape[1:]) + 31) // TILE)
+    assert tiles_of(plan) == -(-line.extent_of(int(np.prod(shape[1:]))) // TILE)
     assert_accurate(op, "forward", got, x)
     by_columns(monkeypatch)
     expected, plan = run(op, "forward", x)
@@ -113,11 +114,27 @@ def test_in_place():
             assert_same_bits(run(op, "forward", x, into="x")[0], expected, op)
 
 
+def test_in_place_by_columns():
+    """Where a plan for arrays apart would need a temporary."""
+    op = LocalResponseNorm(5, axis=1)
+    for shape, dtype in (
+        ((128, 96, 27, 27), "float32"),
+        ((128, 256, 27, 27), "float16"),
+        ((512, 256, 13, 13), "float16"),
+    ):
+        usual, other = (plan_of(op, "forward", shape, dtype, device=Device(), in_place=each) for each in (False, True))
+        assert tiles_of(usual) > 1
+        assert not usual.in_place
+        assert other.launches[0].variant.form.startswith("small")
+        assert other.in_place
+
+
 @short_tiles
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_and_inf_stay_in_their_windows(bad, dtype):
-    op = operator("even")
+@pytest.mark.parametrize("beta", [0.75, 0.6, 1.7])
+def test_nan_and_inf_stay_in_their_windows(beta, bad, dtype):
+    op = operator("even", beta=beta)
     x = random_array(1, SHAPES["odd planes"]).astype(dtype)
     x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
     got, _ = run(op, "forward", x)
@@ -137,6 +154,35 @@ def test_other_parameters(how, dtype):
     assert_accurate(op, "forward", got, x)
 
 
+@short_tiles
+def test_other_orders_of_axes(monkeypatch):
+    op = LocalResponseNorm(5, 1.0, axis=2)
+    x = random_array(1, (5, 3, 19, 7))
+    for order in ((0, 2, 1, 3), (3, 2, 0, 1), (1, 0, 2, 3)):
+        got, plan = run(op, "forward", x, order=order)
+        assert tiles_of(plan) > 0
+        assert_accurate(op, "forward", got, x)
+
+
+@short_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_passes_of_a_box(dtype):
+    """From the caller's array into a plane of sums, and from one plane to the next where they are of one type."""
+    op = LocalResponseNorm(3, 1.0, axis=(1, 2, 3))
+    x = random_array(1, (2, 7, 11, 9, 5)).astype(dtype)
+    got, plan = run(op, "forward", x)
+    forms = [launch.variant.form for launch in plan.launches]
+    assert forms.count("flat") == (2 if dtype is np.float32 else 1)
+    assert_accurate(op, "forward", got, x)
+
+
+@pytest.mark.parametrize("shape", [(1024, 1024, 2, 2), (3, 2048, 1, 2)])
+def test_samples_of_whole_sectors_have_no_empty_tile(shape):
+    plan = plan_of(LocalResponseNorm(5, axis=1), "forward", shape, "float32")
+    assert tiles_of(plan) == 1
+    assert plan.in_place
+
+
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize(
     "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
@@ -148,7 +194,7 @@ def test_tiles_cover_samples(shape, dtype):
     tile, tiles = launch.variant.span * launch.variant.elements, tiles_of(plans[0])
     assert launch.grid == (shape[0] * tiles, 1, 1)
     assert launch.block == (launch.variant.span, 1, 1)
-    assert tiles * tile >= int(np.prod(shape[1:], dtype=object)) + 31 > (tiles - 1) * tile
+    assert tiles * tile >= line.extent_of(int(np.prod(shape[1:], dtype=object))) > (tiles - 1) * tile
     assert launch.shared_bytes <= blocks.SHARED_BYTES
 
 

@@ -165,9 +165,9 @@ def low_bits_of_the_plans(monkeypatch):
     seen = []
     make_plan = launch.make_plan
 
-    def spy(dimensions, recipe, op, dtype, aligned, device):
+    def spy(dimensions, recipe, op, dtype, aligned, *others):
         seen.append(aligned)
-        return make_plan(dimensions, recipe, op, dtype, aligned, device)
+        return make_plan(dimensions, recipe, op, dtype, aligned, *others)
 
     monkeypatch.setattr(launch, "make_plan", spy)
     return seen

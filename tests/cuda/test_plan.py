@@ -58,11 +58,11 @@ def covered(launch, elements):
     assert columns * length == elements
     if launch.variant.form == "ring":  # blocks take chunks of samples, which begin up to a sector before these
         chunks = launch.grid[0] // (columns // inner)
-        return chunks * tile >= length * inner + line.SECTOR - 1 > (chunks - 1) * tile
+        return chunks * tile >= line.extent_of(length * inner) > (chunks - 1) * tile
     if launch.variant.form == "flat":  # and here tiles, of which the fourth number is how many there are
         tiles, tile = tile, launch.variant.span * launch.variant.elements
         assert launch.grid[0] == columns // inner * tiles
-        return tiles * tile >= length * inner + line.SECTOR - 1 > (tiles - 1) * tile
+        return tiles * tile >= line.extent_of(length * inner) > (tiles - 1) * tile
     contiguous = launch.variant.contiguous
     across = launch.block[1] if contiguous else launch.block[0] * launch.variant.columns
     rows = columns // inner if launch.variant.spread else 1  # blocks end where rows do

@@ -10,6 +10,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
+from numba_lrn.backends.cuda.forms import line
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -69,7 +70,7 @@ def test_like_columns(shape, window, device, monkeypatch):
     x, g = arrays(shape)
     got, plan = run(op, "backward", x, g, device=device)
     launch, chunks = ring_of(plan)
-    assert device is SMALL or chunks == -(-(np.prod(shape[1:]) + 31) // STRIDE)
+    assert device is SMALL or chunks == -(-line.extent_of(int(np.prod(shape[1:]))) // STRIDE)
     assert launch.variant.lanes > 1
     assert_accurate(op, "backward", got, x, g)
     by_columns(monkeypatch)
@@ -157,7 +158,7 @@ def test_chunks_cover_samples(shape, device):
     assert launch.block == (launch.variant.span, 1, 1)
     assert chunk % stride == 0
     assert chunk <= blocks.MAX_ROWS
-    assert chunks * chunk >= sample + 31 > (chunks - 1) * chunk
+    assert chunks * chunk >= line.extent_of(sample) > (chunks - 1) * chunk
     assert launch.shared_bytes <= blocks.SHARED_BYTES
     assert plan.in_place == (chunks == 1)
 

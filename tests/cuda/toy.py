@@ -57,13 +57,13 @@ def ptx(variant, compute_capability):
     return toolkit.compile_ptx(globals()[variant], signature, compute_capability)
 
 
-def direct(dimensions, recipe, op, dtype, aligned, device):
+def direct(dimensions, recipe, op, dtype, aligned, device, in_place):
     """In one launch, which must not be done in place."""
     size = int(np.prod([dimension.extent for dimension in dimensions]))
     return Plan((_launch("both", ("x", "g", "out"), size),), (), False)
 
 
-def staged(dimensions, recipe, op, dtype, aligned, device):
+def staged(dimensions, recipe, op, dtype, aligned, device, in_place):
     """In two launches with two temporaries, of which one is not used."""
     size = int(np.prod([dimension.extent for dimension in dimensions]))
     stages = (_launch("doubled", ("g", "temporary 1"), size), _launch("added", ("x", "temporary 1", "out"), size))

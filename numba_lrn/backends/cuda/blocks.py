@@ -127,7 +127,7 @@ def walking(
 
 def tiled(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int]:
     """(grid, block, tiles of a sample, shared bytes) of blocks that take tiles of a line."""
-    tiles = -(-(axis.length * axis.inner + line.SECTOR - 1) // (variant.span * variant.elements))
+    tiles = -(-line.extent_of(axis.length * axis.inner) // (variant.span * variant.elements))
     shared = flat.shared_elements(variant, axis.inner) * np.dtype(CARRIERS[variant.dtype]).itemsize
     return (axis.outer * tiles, 1, 1), (variant.span, 1, 1), tiles, shared
 
@@ -140,7 +140,7 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
     and 16 chunks reach 79, 89, 81 and 73 % of the copy's speed backward.
     """
     stride = variant.span * variant.elements
-    strides = -(-(axis.length * axis.inner + line.SECTOR - 1) // stride)
+    strides = -(-line.extent_of(axis.length * axis.inner) // stride)
 
     def duration(chunks: int) -> float:
         full, left = divmod(axis.outer * chunks, device.multiprocessors * ring.SIDE_BY_SIDE)

@@ -132,12 +132,13 @@ def _may_write(target: View, inputs: Sequence[View], route: Route) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> Route | None:
+def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int, in_place: bool = False) -> Route | None:
     """The route of dense arrays that need computing; None for others. Refuses what cannot be computed.
 
-    ``low_bits`` are those of the addresses, modulo 16 bytes.
+    ``low_bits`` are those of the addresses, modulo 16 bytes; ``in_place`` asks for kernels that may write where they
+    read, if there are any.
     """
-    plan = _plan(op, recipe, layout, low_bits)
+    plan = _plan(op, recipe, layout, low_bits, in_place)
     if plan is None:
         return None
     dtype, elements = layout.dtype, layout.size
@@ -169,7 +170,7 @@ def _taker(places: tuple[int, ...]) -> Callable:
     return operator.itemgetter(*places) if len(places) > 1 else lambda pointers: (pointers[places[0]],)
 
 
-def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> Plan | None:
+def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int, in_place: bool = False) -> Plan | None:
     shape, strides, dtype, device, _ = layout
     check_dtype(dtype, "x")
     windows = op.windows(len(shape))
@@ -185,6 +186,7 @@ def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int) -> 
         dtype,
         low_bits == 0,
         Device(card.compute_capability, card.multiprocessors),
+        in_place,
     )
     if DEBUG:
         _report(recipe, dtype, shape, plan)
@@ -333,7 +335,8 @@ class _Call:
             recipe, targets = "backward_parameters", ()
         inputs = [self._in_order(view, strides) for view in inputs]
         results = [view if lies(view, strides) else self._temporary(view, strides) for view in targets]
-        route = self._route(op, recipe, (*inputs, *results))
+        in_place = any(result.pointer == view.pointer for result in results for view in inputs)
+        route = self._route(op, recipe, (*inputs, *results), in_place)
         if not all(_may_write(result, inputs, route) for result in results):
             results = [self._temporary(view, strides) for view in targets]
             route = self._route(op, recipe, (*inputs, *results))
@@ -345,9 +348,9 @@ class _Call:
             if target is not result:
                 self._copy(target, result)
 
-    def _route(self, op: LocalResponseNorm, recipe: str, views: Sequence[View]) -> Route:
+    def _route(self, op: LocalResponseNorm, recipe: str, views: Sequence[View], in_place: bool = False) -> Route:
         low_bits = functools.reduce(operator.or_, (view.pointer for view in views)) % VECTOR_BYTES
-        route = _route(op, recipe, views[0].layout, low_bits)
+        route = _route(op, recipe, views[0].layout, low_bits, in_place)
         assert route is not None, "dense arrays always have a route"
         return route
 

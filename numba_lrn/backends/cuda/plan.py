@@ -61,12 +61,14 @@ def make_plan(
     dtype: np.dtype,
     aligned: bool,
     device: Device,
+    in_place: bool = False,
 ) -> Plan:
     """The plan for dense arrays of these dimensions (algorithm/geometry.py), none of them empty, β ≠ 0.
 
-    ``aligned``: every array starts on a multiple of 16 bytes.
+    ``aligned``: every array starts on a multiple of 16 bytes. ``in_place``: "out" is one of the arrays that are read,
+    and kernels whose blocks read what others write are not wanted; there may be no others.
     """
-    return _Planner(dimensions, recipe, op, dtype, aligned, device).plan()
+    return _Planner(dimensions, recipe, op, dtype, aligned, device, in_place).plan()
 
 
 class _Planner:
@@ -80,6 +82,7 @@ class _Planner:
         dtype: np.dtype,
         aligned: bool,
         device: Device,
+        in_place: bool,
     ):
         self.axes = windowed(dimensions)
         self.recipe = recipe
@@ -87,7 +90,8 @@ class _Planner:
         self.elements = math.prod(dimension.extent for dimension in dimensions)
         self.real = np.dtype(REALS[dtype.name])
         window = math.prod(axis.n for axis in self.axes)
-        self.chooser = Chooser(dtype, aligned, power_function(op, dtype, window, recipe != "forward"))
+        power = power_function(op, dtype, window, recipe != "forward")
+        self.chooser = Chooser(dtype, aligned, power, lines=not in_place)
         self.scalars = tuple(scalars_of(op.scale, op.beta, op.k, self.real.type))
         self.launches: list[Launch] = []
         self.temporaries: list[int] = []

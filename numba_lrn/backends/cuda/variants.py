@@ -9,6 +9,7 @@ from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
+from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
@@ -84,8 +85,10 @@ def is_small_box(axes: tuple[Axis, ...]) -> bool:
 class Chooser:
     """Chooses the kernels of one operation."""
 
-    def __init__(self, dtype: np.dtype, aligned: bool, power: str):
+    def __init__(self, dtype: np.dtype, aligned: bool, power: str, lines: bool = True):
+        """``lines``: whether blocks may take samples as lines, of which each reads what others write."""
         self.dtype = dtype
+        self.lines = lines
         self.aligned = aligned
         self.power = power
         self.real = np.dtype(REALS[dtype.name])
@@ -198,7 +201,8 @@ class Chooser:
         """Whether blocks walk along memory, where rows begin within a sector."""
         stride = blocks.RING_THREADS * RING_ELEMENTS
         return (
-            len(phases) > 1
+            self.lines
+            and len(phases) > 1
             and self._has_one_window(phases)
             and self._is_askew(axis)
             and axis.n <= RING_LARGEST
@@ -214,16 +218,22 @@ class Chooser:
 
     def _is_flat(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether blocks take tiles of a line, where rows begin within a sector."""
-        if not (_is_simple(phases) and self.aligned and self.dtype.itemsize <= 4 and self._is_askew(axis)):
+        if not (self.lines and _is_simple(phases) and self.aligned and self._is_askew(axis)):
+            return False
+        if self.dtype.itemsize > 4 or not self._reads_one_array(phases[0]):
             return False
         tile = self._flat_threads(axis) * FLAT_ELEMENTS[self.dtype.itemsize]
         sample = axis.length * axis.inner
         return (
             axis.n <= FLAT_LARGEST[self.dtype.itemsize]
-            and _reads_one_array(phases[0])
             and _reach(axis) <= FLAT_FARTHEST[self.dtype.itemsize]
-            and sample >= FLAT_FULL * tile * -(-sample // tile)
+            and sample >= FLAT_FULL * tile * -(-line.extent_of(sample) // tile)
         )
+
+    def _reads_one_array(self, phase: Phase) -> bool:
+        """Whether all that it reads is one array, whose elements are as large as the caller's."""
+        names = {*phase.summed, *phase.read}
+        return len(names) == 1 and (names <= set(CALLERS) or self.dtype == self.real)
 
     def _flat_threads(self, axis: Axis) -> int:
         near, far = FLAT_THREADS[self.dtype.itemsize]
@@ -237,7 +247,7 @@ class Chooser:
         return self._lanes(aligned, axis.inner) < aligned
 
     def _has_one_window(self, phases: tuple[Phase, ...]) -> bool:
-        """Whether there are kernels for rows that are not aligned: of float32, and of one window in each phase.
+        """Whether *ring* and *spread* have kernels: of float32, and of one window in each phase.
 
         Half types gain nothing: 60 and 67 % of the copy's speed forward over 55 × 55, where vectors reach 66.
         """
@@ -279,12 +289,6 @@ def _walks(phases: tuple[Phase, ...], axis: Axis, beside: Axis) -> bool:
     and 9, threads 80, 68, 68, 53, 44 and 27; channels first blocks 87 to 69, threads 77 to 53.
     """
     return not _is_simple(phases) or beside.inner == 1 or axis.n > BOX_BY_THREADS
-
-
-def _reads_one_array(phase: Phase) -> bool:
-    """Whether all that it reads is one array of the caller's."""
-    names = {*phase.summed, *phase.read}
-    return len(names) == 1 and names <= set(CALLERS)
 
 
 def _reach(axis: Axis) -> int:

@@ -32,12 +32,12 @@ def reach_of(variant: Any, inner: int) -> int:
 
 
 def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
-    """(threads, blocks side by side) that the compiler keeps registers for.
+    """(threads, blocks side by side) that the compiler keeps registers for: 40 a thread.
 
-    40 registers a thread; 48 on cards that need more, 64 on those that run 1024 threads side by side. With powers that
-    go by float64 it would keep some in local memory.
+    For 1024 threads side by side on cards that run no more, and on those of which it would keep some in local memory
+    otherwise; so it would with powers that go by float64, which get no bounds.
     """
-    threads = 1024 if compute_capability < (8, 0) else 1536 if compute_capability < (12, 0) else 1280
+    threads = 1536 if (8, 0) <= compute_capability < (12, 0) else 1024
     return (variant.span, threads // variant.span) if variant.power.endswith(("refined", "rough")) else None
 
 

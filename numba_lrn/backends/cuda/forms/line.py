@@ -4,7 +4,14 @@ A thread computes elements that are THREADS apart, so that a warp's accesses of 
 do its stores.
 """
 
+import math
+
 SECTOR = 32  # elements of any size: where a tile or a stride begins, a sector does, and a vector
+
+
+def extent_of(sample: int) -> int:
+    """The elements of a line, at most: samples begin up to a sector after it, by multiples of what both have."""
+    return sample + SECTOR - math.gcd(sample, SECTOR)
 
 
 def sizes(variant, elements):
