@@ -73,8 +73,8 @@ def test_sums_do_not_depend_on_where_the_result_lies(at_size):
 
 ROWS, LAST = (64, 96, 55, 55), (64, 55, 55, 96)
 AHEAD = {
-    # The next row, but not where memory is all that a kernel waits for.
-    "n = 5": (ROWS, 1, 5, {"forward": 3 * 3025, "backward": 0}, "float32"),
+    # The next row.
+    "n = 5": (ROWS, 1, 5, {"forward": 3 * 3025, "backward": 3 * 3025}, "float32"),
     "n = 5, float16": (ROWS, 1, 5, {"forward": 3 * 3025, "backward": 3 * 3025}, "float16"),
     "n = 9": (ROWS, 1, 9, {"forward": 5 * 3025, "backward": 5 * 3025}, "float32"),
     "prefix sums": (ROWS, 1, 63, {"forward": 39 * 3025, "backward": 39 * 3025}, "float32"),
@@ -97,5 +97,16 @@ def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
         )
         layout = Layout(*map(int, made.layout[: len(Layout._fields)]))
         assert layout.ahead == ahead
+        # Where memory is all that a kernel waits for, backward leaves its results in the caches.
+        cached = recipe == "backward" and (axis, n) == (3, 5)
+        assert layout.streaming == (shape[0] == 64 and not cached)
         # 16 lines at a time, which is what a processor has on their way.
-        assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead else plan.STRIP)
+        assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead or cached else plan.STRIP)
+
+
+def test_a_long_power_leaves_memory_time_enough():
+    op = LocalResponseNorm(5, beta=0.6)
+    for recipe, ahead in {"forward": 3 * 3025, "backward": 0, "jvp": 3 * 3025}.items():
+        made = plan.make_plan(canonical(ROWS, (0, 1, 2, 3), op.windows(4)), recipe, op, np.dtype("float32"), 2, False)
+        layout = Layout(*map(int, made.layout[: len(Layout._fields)]))
+        assert (layout.ahead, layout.strip) == (ahead, plan.STRIP)

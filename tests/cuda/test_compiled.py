@@ -57,7 +57,10 @@ LINE = tuple(
     report.Problem(f"{planes}², n = {n}, β = {beta}, in a line", (32, 256, planes, planes), report.NCHW, 1, n, beta)
     for planes, n, beta in ((13, 8, 0.75), (13, 9, 0.75), (13, 5, 0.6), (27, 9, 1.7))
 )
+# What takes most registers there on the newest cards.
+LARGE_LINE = (report.Problem("13², n = 6, β = 1.7, in a line", (32, 256, 13, 13), report.NCHW, 1, 6, 1.7),)
 MAIN = {
+    **variants(LARGE_LINE, ("bfloat16",), ("forward",)),
     **variants(report.MAIN[:2], ("float32", "float16")),
     **variants(report.MAIN[2:], FLOAT32),
     **variants(report.MAIN[:2], FLOAT32, report.DERIVATIVES),
