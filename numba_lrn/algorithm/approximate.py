@@ -9,6 +9,8 @@ approximations as they are, at most 8 ulp of float32, for results that are round
 nothing. A d that is NaN is NaN from the first root on.
 """
 
+import math
+
 from numba_lrn.algorithm.power import power_general, power_wide
 from numba_lrn.algorithm.primitives import (
     approximate_exp2,
@@ -19,9 +21,6 @@ from numba_lrn.algorithm.primitives import (
     fma,
     real,
 )
-
-# Wrong where d is Inf or NaN; the others are right there too.
-FINITE_ONLY = ("power_general_refined", "power_wide_refined")
 
 
 def power_quarter_refined(d, par):
@@ -91,12 +90,20 @@ def power_any_rough(d, par):
 
 
 def power_general_refined(d, par):
-    """Any |β| < 0.98, finite d: the polynomials of algorithm/power.py; an IEEE division would double their cost."""
+    """Any |β| < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
+
+    Where d is Inf they give some finite s, and s·q = 0.
+    """
     power, s, _ = power_general(d, par)
-    return power, s, approximate_reciprocal(d)
+    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
 
 
 def power_wide_refined(d, par):
-    """Any β, finite d."""
+    """Any β > −1, likewise."""
     power, s, _ = power_wide(d, par)
-    return power, s, approximate_reciprocal(d)
+    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
+
+
+def refined_at_extremes(d, power, par):
+    """d^(-β) where d may be Inf or NaN, of which the polynomials know nothing."""
+    return power if d < real(math.inf) else approximate_exp2(par.negative_beta * approximate_log2(d))

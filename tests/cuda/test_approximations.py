@@ -51,6 +51,7 @@ def functions(sign_root, sign_inverse):
         "approximate_reciprocal": perturbed(lambda v: 1 / v, BOUNDS["reciprocal"], sign_root),
         "approximate_exp2": perturbed(np.exp2, BOUNDS["exp2"], sign_root),
         "approximate_log2": logarithm,
+        "refined_at_extremes": lambda d, power, par: power,  # no d is Inf or NaN here
     }
     return bind((primitives, power, approximate, formulas), lambda function: function, injected, "emulated")
 

@@ -47,8 +47,7 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "walk_contiguous": (walk, walk.walk, 9),
     "walk_strided": (walk, walk.walk, 9),
 }
-# Power functions that are right where d is Inf or NaN, but for approximate.FINITE_ONLY; the others are asked where d is
-# finite only.
+# Power functions that are right where d is Inf or NaN; the others are asked where d is finite only.
 RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")
 
 
@@ -201,7 +200,7 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
         injected.update(power.float64_constants())  # type: ignore[no-untyped-call]
     namespace = bind((primitives, power, approximate, formulas), device_function, injected, tag)
     if variant.power:
-        right = variant.power.endswith(RIGHT_AT_EXTREMES) and variant.power not in approximate.FINITE_ONLY
+        right = variant.power.endswith(RIGHT_AT_EXTREMES)
         namespace["finite_power"] = namespace[variant.power]
         namespace["finite_times"] = namespace[power.TIMES.get(variant.power, "times_power")]
         namespace["inverse_power"] = namespace[variant.power if right else "power_at_extremes"]

@@ -74,7 +74,9 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
         largest = op.k + op.scale * elements * LARGEST_FLOAT16**2
         if dtype != np.float16 or (op.k >= 1 / ROUGH_RANGE and largest <= ROUGH_RANGE):
             return "power_any_rough"
-    return "power_general_refined" if abs(op.beta) < GENERAL_BETA else "power_wide_refined"
+    if abs(op.beta) < GENERAL_BETA:
+        return "power_general_refined"
+    return "power_wide_refined" if op.beta > -1.0 else "power_wide"
 
 
 def is_small_box(axes: tuple[Axis, ...]) -> bool:

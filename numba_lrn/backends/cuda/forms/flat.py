@@ -37,7 +37,7 @@ def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[in
     For 1024 threads side by side on cards that run no more, and on those of which it would keep some in local memory
     otherwise; so it would with powers that go by float64, which get no bounds.
     """
-    threads = 1536 if (8, 0) <= compute_capability < (12, 0) else 1024
+    threads = 1536 if (8, 0) <= compute_capability < (10, 0) else 1024
     return (variant.span, threads // variant.span) if variant.power.endswith(("refined", "rough")) else None
 
 
