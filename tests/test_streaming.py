@@ -88,14 +88,18 @@ AHEAD = {
 }
 
 
+def layout_of(op, recipe, shape, dtype):
+    """The layout of a dense array on two threads."""
+    dimensions = canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))
+    made = plan.make_plan(dimensions, recipe, op, np.dtype(dtype), 2, False)
+    return Layout(*map(int, made.layout[: len(Layout._fields)]))
+
+
 @pytest.mark.parametrize(("shape", "axis", "n", "expected", "dtype"), AHEAD.values(), ids=AHEAD)
 def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
     op = LocalResponseNorm(n, axis=axis)
     for recipe, ahead in expected.items():
-        made = plan.make_plan(
-            canonical(shape, tuple(range(len(shape))), op.windows(len(shape))), recipe, op, np.dtype(dtype), 2, False
-        )
-        layout = Layout(*map(int, made.layout[: len(Layout._fields)]))
+        layout = layout_of(op, recipe, shape, dtype)
         assert layout.ahead == ahead
         # Where memory is all that a kernel waits for, backward leaves its results in the caches.
         cached = recipe == "backward" and (axis, n) == (3, 5)
@@ -107,6 +111,5 @@ def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
 def test_a_long_power_leaves_memory_time_enough():
     op = LocalResponseNorm(5, beta=0.6)
     for recipe, ahead in {"forward": 3 * 3025, "backward": 0, "jvp": 3 * 3025}.items():
-        made = plan.make_plan(canonical(ROWS, (0, 1, 2, 3), op.windows(4)), recipe, op, np.dtype("float32"), 2, False)
-        layout = Layout(*map(int, made.layout[: len(Layout._fields)]))
+        layout = layout_of(op, recipe, ROWS, "float32")
         assert (layout.ahead, layout.strip) == (ahead, plan.STRIP)

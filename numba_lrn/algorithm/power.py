@@ -277,20 +277,22 @@ def exp2_fraction(r):
 
 def power_general(d, par):
     """Any |β| < 0.98 in float32."""
-    exponent, log2_mantissa = log2_parts(d)
-    power = exp2_within_range(exponent, log2_mantissa, par)
-    return power, power, real(1.0) / d
+    return with_reciprocal(d, exp2_within_range(log2_parts(d), par))
 
 
 def power_general_divided(d, par):
     """The same by a division more."""
-    exponent, log2_mantissa = log2_parts_divided(d)
-    power = exp2_within_range(exponent, log2_mantissa, par)
+    return with_reciprocal(d, exp2_within_range(log2_parts_divided(d), par))
+
+
+def with_reciprocal(d, power):
+    """What a power function returns of d^(-β)."""
     return power, power, real(1.0) / d
 
 
-def exp2_within_range(exponent, log2_mantissa, par):
-    """2^(−β·log2 d), which cannot leave the range of float32."""
+def exp2_within_range(parts, par):
+    """2^(−β·log2 d) by the parts of log2 d, which cannot leave the range of float32."""
+    exponent, log2_mantissa = parts
     rounded = fma(par.negative_beta, exponent + log2_mantissa, ROUNDER)
     fraction = fma(par.beta_high, exponent, -(rounded - ROUNDER))
     fraction = fma(par.negative_beta, log2_mantissa, fma(par.beta_low, exponent, fraction))
@@ -299,20 +301,17 @@ def exp2_within_range(exponent, log2_mantissa, par):
 
 def power_wide(d, par):
     """Any β in float32."""
-    exponent, log2_mantissa = log2_parts(d)
-    power = exp2_of_any(exponent, log2_mantissa, par)
-    return power, power, real(1.0) / d
+    return with_reciprocal(d, exp2_of_any(log2_parts(d), par))
 
 
 def power_wide_divided(d, par):
     """The same by a division more."""
-    exponent, log2_mantissa = log2_parts_divided(d)
-    power = exp2_of_any(exponent, log2_mantissa, par)
-    return power, power, real(1.0) / d
+    return with_reciprocal(d, exp2_of_any(log2_parts_divided(d), par))
 
 
-def exp2_of_any(exponent, log2_mantissa, par):
-    """2^(−β·log2 d): the scale 2^N is applied in two halves, so that it may overflow or vanish gradually."""
+def exp2_of_any(parts, par):
+    """2^(−β·log2 d) likewise: the scale 2^N is applied in two halves, so that it may overflow or vanish gradually."""
+    exponent, log2_mantissa = parts
     product = par.negative_beta * (exponent + log2_mantissa)
     scale = min(max(product, -LARGEST_SCALE), LARGEST_SCALE)
     scale = (scale + ROUNDER) - ROUNDER

@@ -12,6 +12,8 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
+from tests.cuda import lines
+from tests.cuda.lines import WINDOWS, operator
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -21,17 +23,7 @@ pytestmark = [
 ]
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-WINDOWS = {"small": (2, 2), "even": (1, 2), "one before": (1, 0), "one-sided": (0, 3), "asymmetric": (3, 1)}
-# Samples that begin with a sector, within one and within a vector; rows shorter and longer than a warp; fewer rows than
-# a window has; windows that reach further than a tile.
-SHAPES = {
-    "odd planes": (2, 41, 5, 5),
-    "narrow rows": (3, 301, 3),
-    "short axis": (3, 3, 7, 9),
-    "rows of half sectors": (2, 19, 4, 5),
-    "one sample": (1, 150, 7),
-    "long rows": (2, 5, 17, 23),
-}
+SHAPES = {**lines.SHAPES, "long rows": (2, 5, 17, 23)}  # windows that reach further than a tile
 TILE = 256  # elements: 32 threads, with 8 each
 
 
@@ -44,10 +36,6 @@ def _short_tiles(monkeypatch):
 
 
 short_tiles = pytest.mark.usefixtures("_short_tiles")
-
-
-def operator(window, **how):
-    return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, **{"beta": 0.75, "k": 1.0, **how})
 
 
 def by_columns(monkeypatch):

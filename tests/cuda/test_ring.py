@@ -11,6 +11,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
+from tests.cuda.lines import SHAPES, WINDOWS, operator
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -19,15 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
 ]
 
-WINDOWS = {"small": (2, 2), "even": (1, 2), "one before": (1, 0), "one-sided": (0, 3), "asymmetric": (3, 1)}
-# Samples that begin with a sector and within one; rows shorter and longer than a warp; fewer rows than a window has.
-SHAPES = {
-    "odd planes": (2, 41, 5, 5),
-    "narrow rows": (3, 301, 3),
-    "short axis": (3, 3, 7, 9),
-    "rows of half sectors": (2, 19, 4, 5),
-    "one sample": (1, 150, 7),
-}
 STRIDE = 256  # elements: 32 threads, with 8 each
 
 
@@ -44,10 +36,6 @@ short_strides = pytest.mark.usefixtures("_short_strides")
 
 def arrays(shape):
     return random_array(1, shape), random_array(2, shape)
-
-
-def operator(window, **how):
-    return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, **{"beta": 0.75, "k": 1.0, **how})
 
 
 def by_columns(monkeypatch):

@@ -260,9 +260,8 @@ class Chooser:
         return lanes, FLAT_ELEMENTS[self.dtype.itemsize] // lanes, True
 
     def _ring_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        elements = RING_ELEMENTS
-        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, elements)
-        return lanes, elements // lanes, True
+        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, RING_ELEMENTS)
+        return lanes, RING_ELEMENTS // lanes, True
 
     def _small_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         if len(phases) == 1:

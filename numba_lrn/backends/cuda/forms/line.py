@@ -29,20 +29,6 @@ def sizes(variant, elements):
     }
 
 
-def load_apart(pointers, start, at, low, high, thread, into):
-    """What a thread computes from ``at`` on, of one array; zeros but for those at ``low`` to ``high``."""
-    if low <= at and np.int32(at + EXTENT) <= high:
-        first = start + np.int32(at + thread)
-        for slot in range(BATCH):
-            into[FIELD][slot] = load(pointers[POINTER], first + slot * THREADS)
-    else:
-        for slot in range(BATCH):
-            place = np.int32(at + thread + slot * THREADS)
-            into[FIELD][slot] = real(0.0)
-            if place >= low and place < high:
-                into[FIELD][slot] = load(pointers[POINTER], start + place)
-
-
 def take_shared(shared, places, own):
     """The thread's own elements of what is summed."""
     for slot in range(BATCH):

@@ -70,7 +70,7 @@ def helpers(variant):
         "turned": [(turned, {})],
         "turn_all": [(turn_all, {})],
         "load_summed": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
-        "load_others": [(line.load_apart, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in others],
+        "load_others": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name), **apart}) for name in others],
         "show_summed": [(show_stride, {"FIELD": loaded(name), "ORIGIN": 0}) for name in first.summed],
         "take_summed": [(line.take_shared, {"FIELD": own(name)}) for name in first.summed if name in variant.own],
         "take_others": [(take, {"SOURCE": loaded(name), "FIELD": own(name), "FROM": 0, "TO": 0}) for name in others],
