@@ -17,6 +17,8 @@ TILED = {
     "direct, lanes cut": Case("direct", (3, 5, 20011), 1, 2, 1),
     "direct, rows cut": Case("direct", (2, 12001, 40), 1, 1, 3),
     "direct along a long axis": Case("direct", (2, 400001), 1, 3, 2),
+    "fused, lanes cut": Case("direct", (3, 25, 5001), 1, 2, 2),
+    "fused, rows cut": Case("direct", (1, 400, 300), 1, 2, 2),
     "masked, outer indices cut": Case("masked", (997, 21, 5), 1, 2, 4),
     "prefix, lanes cut": Case("prefix", (2, 50, 3001), 1, 12, 7),
     "prefix, rows cut": Case("prefix", (2, 3000, 80), 1, 9, 10),
@@ -24,6 +26,7 @@ TILED = {
     "turned, rows cut": Case("turned", (2, 200001), 1, 30, 40),
     "box, outer indices cut": Case("box", (1501, 7, 9), (1, 2), (1, 2), (2, 0)),
     "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
+    "fused box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 2), (2, 2)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
     "box by prefixes, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (17, 14), (13, 15)),
 }

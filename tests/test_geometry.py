@@ -17,7 +17,8 @@ from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.algorithm.window.prefix import RUNNING, blocks_of, period_of
 from numba_lrn.algorithm.window.scanned import SLACK
 from numba_lrn.backends.cpu import worker
-from numba_lrn.backends.cpu.plan import BOX_TILE, choose_form, make_plan
+from numba_lrn.backends.cpu.plan import choose_form, make_plan
+from numba_lrn.backends.cpu.tiles import BOX_TILE
 from numba_lrn.backends.cpu.worker import Layout
 
 
@@ -318,7 +319,7 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
         seen["suffix"] = max(seen["suffix"], max(blocks_of(before + after + 1), 1) * lanes)
         seen["running"] = max(seen["running"], RUNNING * lanes)
 
-    monkeypatch.setattr("numba_lrn.backends.cpu.plan.address_of", lambda form, real: 0)  # compiles nothing
+    monkeypatch.setattr("numba_lrn.backends.cpu.tiles.address_of", lambda form, real: 0)  # compiles nothing
     monkeypatch.setattr(planes, "prefix_turned", prefix_turned)
     for name in ("turn", "turn_part", "turn_back"):
         monkeypatch.setattr(planes, name, lambda *arguments: None)
@@ -330,7 +331,7 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
         layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
         for outers, rows, space, first, last in planes_of(plan, layout):
             assert outers * rows * layout.inner + SLACK <= layout.planes // 2
-            planes.plane_turned(arrays, buffers, space, outers, layout.strip, 0, first, last)
+            planes.plane_turned(arrays, buffers, space, outers, 0, first, last)
         assert block.used <= layout.turned
         assert seen["suffix"] <= layout.suffix
         assert seen["running"] <= layout.running
@@ -374,7 +375,7 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
         use(suffixes, suffix_at, suffix_at + whole(count))
         use(target, place, place + whole(count))
 
-    monkeypatch.setattr("numba_lrn.backends.cpu.plan.address_of", lambda form, real: 0)  # compiles nothing
+    monkeypatch.setattr("numba_lrn.backends.cpu.tiles.address_of", lambda form, real: 0)  # compiles nothing
     monkeypatch.setattr(planes, "pad", pad)
     for function in (sum_suffixes, join_prefixes):
         monkeypatch.setattr(scanned, function.__name__, function)
@@ -388,10 +389,10 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
                 scan = scanned.scan_of(rows, layout.before + layout.after + 1)
                 # The sums follow the padded terms, and have room for a vector more.
                 arrays = Planes(Part("planes"), Part("planes", scan.group * scan.terms))
-                planes.plane_joined(arrays, buffers, space, min(scan.group, outers), layout.strip, 0, first, last)
+                planes.plane_joined(arrays, buffers, space, min(scan.group, outers), 0, first, last)
             else:
                 arrays = Planes(None, Part("planes", layout.planes // 2))
-                planes.plane_scanned(arrays, buffers, space, outers, layout.strip, 0, first, last)
+                planes.plane_scanned(arrays, buffers, space, outers, 0, first, last)
             assert max(used["planes"]) <= layout.planes
         assert min(used["turned"] + used["planes"]) >= 0
         assert max(used["turned"]) <= layout.turned

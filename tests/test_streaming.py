@@ -16,8 +16,7 @@ CASES = {
     "fused, long rows": Case("direct", (2, 40, 3001), 1, 2, 2),
     "fused, short axis": Case("direct", (3, 4, 64), 1, 2, 2),
     "fused, contiguous axis": Case("masked", (70, 13), 1, 2, 2),
-    "fused box": Case("box", (3, 12, 13, 16), (1, 2), (2, 2), (2, 2)),
-    **{form: FORMS[form] for form in ("direct across rows", "prefix", "scanned", "box by rows")},
+    **{form: FORMS[form] for form in ("direct across rows", "prefix", "scanned", "box by rows", "fused box")},
 }
 
 
@@ -27,8 +26,9 @@ def at_size(monkeypatch):
     monkeypatch.setattr(plan, "processor", lambda: processor()._replace(narrow=False))
 
     def set_size(nbytes):
-        monkeypatch.setattr(plan, "STREAM_BYTES", nbytes)
-        monkeypatch.setattr(plan, "STREAM_LANES", 0)
+        monkeypatch.setattr(plan, "CACHES", nbytes)
+        monkeypatch.setattr(plan, "LARGE_LANES", 0)
+        monkeypatch.setattr(plan, "CHANNELS_LAST_STREAMS", 0)
         launch._route.cache_clear()
 
     yield set_size
@@ -101,11 +101,12 @@ def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
     for recipe, ahead in expected.items():
         layout = layout_of(op, recipe, shape, dtype)
         assert layout.ahead == ahead
-        # Where memory is all that a kernel waits for, backward leaves its results in the caches.
-        cached = recipe == "backward" and (axis, n) == (3, 5)
-        assert layout.streaming == (shape[0] == 64 and not cached)
+        # Backward leaves its results in the caches where memory is all that it waits for, and where rows are cut.
+        waits = recipe == "backward" and (axis, n) == (3, 5)
+        cut = recipe == "backward" and (axis, n) == (1, 9)
+        assert layout.streaming == (shape[0] == 64 and not waits and not cut)
         # 16 lines at a time, which is what a processor has on their way.
-        assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead or cached else plan.STRIP)
+        assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead or waits else plan.STRIP)
 
 
 def test_a_long_power_leaves_memory_time_enough():

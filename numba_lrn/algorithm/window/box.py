@@ -27,6 +27,8 @@ class Axis(NamedTuple):
     units: Any  # how many units one step along it spans
     before: Any
     after: Any
+    table: Any  # where the positions of its elements begin, and how many they are: none but for ``masked``
+    entries: Any
 
 
 AXIS_FIELDS = len(Axis._fields)
@@ -35,11 +37,14 @@ AXIS_FIELDS = len(Axis._fields)
 def axis_of(axes, index):
     """Entry ``index`` of a table of axes."""
     place = index * AXIS_FIELDS
-    return Axis(axes[place], axes[place + 1], axes[place + 2], axes[place + 3], axes[place + 4], axes[place + 5])
+    return Axis(
+        axes[place], axes[place + 1], axes[place + 2], axes[place + 3],
+        axes[place + 4], axes[place + 5], axes[place + 6], axes[place + 7],
+    )  # fmt: skip
 
 
 def box(arrays, buffers, par, space, tile, positions, first, last):
-    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index.
+    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index, or all for several.
 
     ``space.axes`` lists the windowed axes from the innermost to the first.
     """
@@ -48,31 +53,27 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     low = max(first - space.before, 0)
     high = min(last + space.after, space.length)
     rows = high - low
-    size = rows * width
-    source, target = two_planes(buffers, size)
-    plane_terms(arrays, buffers, source, space, tile, low, high)
+    outers = tile.outer_end - tile.outer
+    further = (outers - 1) * space.length
+    source, target = two_planes(buffers, outers * rows * width)
+    plane_terms(arrays, buffers, source, space, tile, low, further + high)
     entries = space.axes.size // AXIS_FIELDS
     for index in range(entries - 1):
         axis = axis_of(space.axes, index)
         unit = axis.units * tile.lanes
-        outers = rows * axis.count
-        length = axis.length
-        sum_plane(
-            axis, buffers, source, target, outers, unit, space.transposed, tile.strip, length, positions, 0, length
-        )
+        axes, length = outers * rows * axis.count, axis.length
+        sum_plane(axis, buffers, source, target, axes, unit, space.transposed, length, positions, 0, length)
         source, target = target, source
     if TERMS > 0:
         if tile.lanes == space.unit:
             box_rows(arrays, buffers, par, space, tile, source, width, low, first, last)
             return
     axis = axis_of(space.axes, entries - 1)
-    sum_plane(
-        axis, buffers, source, target, 1, width, space.transposed, tile.strip, rows, positions, first - low, last - low
-    )
-    run = first * pieces
-    while run < last * pieces:
+    sum_plane(axis, buffers, source, target, outers, width, space.transposed, rows, positions, first - low, last - low)
+    run, end = first * pieces, (further + last) * pieces
+    while run < end:
         # Where the tile has all lanes, its rows are one run in memory.
-        runs = last * pieces - run if tile.lanes == space.unit else 1
+        runs = end - run if tile.lanes == space.unit else 1
         at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
         place = run * tile.lanes
         slot = place - tile.base * width
@@ -182,6 +183,6 @@ def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, coun
 
 
 @injected
-def sum_plane(axis, buffers, source, target, outers, unit, mirrored, strip, length, positions, first, last):
+def sum_plane(axis, buffers, source, target, outers, unit, mirrored, length, positions, first, last):
     """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
     raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_turned")

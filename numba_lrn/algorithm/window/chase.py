@@ -3,7 +3,7 @@
 from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.primitives import real, store
 from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS, fetch_ahead
-from numba_lrn.algorithm.window.direct import fused_strip, window_sum
+from numba_lrn.algorithm.window.direct import window_sum
 from numba_lrn.algorithm.window.strips import (
     add_up,
     extreme,
@@ -41,11 +41,9 @@ def chase(arrays, buffers, par, space, tile, first, last):
             if tile.ahead > 0:
                 fetch_ahead(arrays, at + j + tile.ahead, count)
             if is_streamed(arrays, tile, behind):
-                chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
+                streamed_chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
             else:
-                fused_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
-                slot_behind = slot + j - BEFORE * lanes
-                fused_behind(arrays, buffers, par, behind, space.inner, slot_behind, lanes, count)
+                chased_strip(arrays, buffers, par, at + j, space.inner, slot + j, lanes, count)
             j += count
         row += rows
 
@@ -67,6 +65,12 @@ def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
         fused_behind(arrays, buffers, par, behind_at, step, behind_slot, slot_step, count)
     else:
         add_up(buffers, notes)
+
+
+@injected
+def streamed_chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
+    """``chased_strip`` past the caches; injected."""
+    raise NotImplementedError("a backend injects the function")
 
 
 def pass_noted(arrays, buffers, par, at, slot, total, notes):

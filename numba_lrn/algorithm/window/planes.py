@@ -11,6 +11,7 @@ from numba_lrn.algorithm.window.scanned import SLACK, join_axes, pad, scan_of
 from numba_lrn.algorithm.window.turned import turn, turn_back, turn_part
 
 PLANE_LANES = 1024
+PLANE_STRIP = 2048  # elements summed at a time, from L1; 256 take 1.1 × as long, 5×5 and small planes
 TURNED_LANES = 112  # of rows of 96 or 256 elements; 240 take 1.1 × as long, 496 1.3 ×
 TURNED_BLOCK = 128 * 1024  # elements of a turned block
 
@@ -55,34 +56,34 @@ def plane_window_strip(planes, buffers, par, tile, at, step, slot, slot_step, le
     sum_strip(planes, Sums(planes.out[at : at + count]), at - lead * step, step, 0, 0, terms, count)
 
 
-def plane_masked(planes, buffers, space, outers, strip, positions, first, last):
+def plane_masked(planes, buffers, space, outers, positions, first, last):
     """All rows of each of ``outers`` blocks of a plane, by ``masked``."""
     block = space.length * space.unit
     group = positions.size // block
     for outer in range(0, outers, group):
         start = outer * block
         end = min(group, outers - outer) * block
-        for j in range(0, end, strip):
-            count = min(strip, end - j)
+        for j in range(0, end, PLANE_STRIP):
+            count = min(PLANE_STRIP, end - j)
             sum_masked(planes, Sums(planes.out[start + j : start + j + count]), space, start, positions, j, count)
 
 
-def plane_direct(planes, buffers, space, outers, strip, positions, first, last):
+def plane_direct(planes, buffers, space, outers, positions, first, last):
     """Rows ``first`` … ``last − 1`` of each of ``outers`` blocks of a plane, by ``direct``."""
     for outer in range(outers):
-        tile = Tile(outer, outer + 1, 0, space.unit, 0, space.length, strip, 0, 0)
+        tile = Tile(outer, outer + 1, 0, space.unit, 0, space.length, PLANE_STRIP, 0, 0)
         direct(planes, buffers, 0, space, tile, 0, first, last)
 
 
-def plane_prefix(planes, buffers, space, outers, strip, positions, first, last):
+def plane_prefix(planes, buffers, space, outers, positions, first, last):
     """The same by ``prefix``."""
     for outer in range(outers):
         for lane in range(0, space.unit, PLANE_LANES):
-            tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, strip, 0, 0)
+            tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, PLANE_STRIP, 0, 0)
             prefix_plane(planes, buffers, space, tile, first, last)
 
 
-def plane_turned(planes, buffers, space, outers, strip, positions, first, last):
+def plane_turned(planes, buffers, space, outers, positions, first, last):
     """The same by ``prefix`` on turned blocks, of several outer indices or of several parts of an axis."""
     length, unit = space.length, space.unit
     n = space.before + space.after + 1
@@ -127,7 +128,7 @@ def turned_parts(planes, buffers, space, outer, n, part, first, last):
             turn_back(rest, planes.out, start + done * unit, 1, last - done, unit, lanes, 0)
 
 
-def plane_scanned(planes, buffers, space, outers, strip, positions, first, last):
+def plane_scanned(planes, buffers, space, outers, positions, first, last):
     """The same along a contiguous axis, by prefix sums within vectors, restarted every n elements.
 
     As ``prefix``, with the elements of a vector in the place of rows: their sums take four shifted additions, and are
@@ -149,7 +150,7 @@ def plane_scanned(planes, buffers, space, outers, strip, positions, first, last)
             join_axes(terms, suffixes, planes.out, start, space.length, scan, many, rows, filled, n)
 
 
-def plane_joined(planes, buffers, space, outers, strip, positions, first, last):
+def plane_joined(planes, buffers, space, outers, positions, first, last):
     """The same where the terms are padded already, and there are no more axes than are scanned at a time."""
     n = space.before + space.after + 1
     scan = scan_of(space.length, n)

@@ -50,7 +50,7 @@ def scanned(arrays, buffers, par, space, tile, positions, first, last):
         slot = (outer - tile.outer) * length
         padded_terms(arrays, buffers, terms, at, slot, SLACK + space.before, many, length, scan.terms)
         sum_plane(
-            axis, buffers, terms, sums, many, 1, space.transposed, tile.strip, length, positions, 0, length
+            axis, buffers, terms, sums, many, 1, space.transposed, length, positions, 0, length
         )  # fmt: skip
         write_row(arrays, buffers, par, tile, at, slot, sums, 0, many * length)
 

@@ -26,7 +26,7 @@ def turned(arrays, buffers, par, space, tile, positions, first, last):
     plane_terms(arrays, buffers, source, space, tile, low, (outers - 1) * space.length + high)
     axis = axis_of(space.axes, 0)
     sum_plane(
-        axis, buffers, source, target, outers, space.inner, space.transposed, tile.strip, rows, positions, begin - low,
+        axis, buffers, source, target, outers, space.inner, space.transposed, rows, positions, begin - low,
         last - low,
     )  # fmt: skip
     at = (tile.outer * space.length + first) * space.inner

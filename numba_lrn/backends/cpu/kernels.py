@@ -147,12 +147,16 @@ def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> A
         "FETCHES": False,  # by ``strip_count``, which looks at the stage behind
         "misalignment_of_result": behind["misalignment_of_result"],
         "add_term_behind": behind["add_term"],
-        "emit_behind": behind["emit_streamed"],
+        "emit_behind": behind["emit"],
         "fused_behind": behind["fused_strip"],
     }
     for name in ("strip_count", "is_streamed"):  # which look at the result of the stage behind
         del injected[name]
-    return bind(window.CHASE, compile_part, injected, f"{variant.name}_{sources_stamp()[:8]}_chased")["chase"]
+    tag = f"{variant.name}_{sources_stamp()[:8]}_chased"
+    namespace = bind(window.CHASE, compile_part, injected, tag)
+    streamed = bind(window.CHASE, compile_part, {**injected, "emit_behind": behind["emit_streamed"]}, f"{tag}_streamed")
+    namespace["streamed_chased_strip"] = streamed["chased_strip"]
+    return namespace["chase"]
 
 
 class Kernel:

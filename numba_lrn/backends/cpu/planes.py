@@ -36,7 +36,7 @@ def _dispatcher(form: str, real_name: str):
         name,
     )
     plane = np.empty(1, real_name)
-    return compile_entry(entry, (plane,) * 6 + (np.empty(1, np.int32),) + (0,) * 8)
+    return compile_entry(entry, (plane,) * 6 + (np.empty(1, np.int32),) + (0,) * 7)
 
 
 @functools.cache
@@ -70,7 +70,6 @@ def _entry(stamp: str) -> Callable:
         unit,
         before,
         after,
-        strip,
         first,
         last,
     ):
@@ -79,18 +78,16 @@ def _entry(stamp: str) -> Callable:
         source, target, total, running, suffix, turned, positions = spans(
             (source, target, total, running, suffix, turned, positions)
         )
-        run_pass(
-            Planes(source, target), Parts(total, running, suffix, turned), space, outers, strip, positions, first, last
-        )
+        run_pass(Planes(source, target), Parts(total, running, suffix, turned), space, outers, positions, first, last)
 
     return entry
 
 
 @intrinsic
-def _call(typingctx, address, source, target, total, running, suffix, turned, positions, o, n, u, b, a, s, f, e):
+def _call(typingctx, address, source, target, total, running, suffix, turned, positions, o, n, u, b, a, f, e):
     """Call the pass at ``address``."""
     memory = (source, target, total, running, suffix, turned, positions)
-    numbers = (numba_types.int64,) * 8
+    numbers = (numba_types.int64,) * 7
     pass_types = (*map(array_type, memory), *numbers)
 
     def codegen(context, builder, signature, arguments):
@@ -106,11 +103,12 @@ def _call(typingctx, address, source, target, total, running, suffix, turned, po
 
 
 @compile_part
-def sum_plane(axis, buffers, source, target, outers, unit, transposed, strip, length, positions, first, last):
+def sum_plane(axis, buffers, source, target, outers, unit, transposed, length, positions, first, last):
     """One axis of a box, from one plane to the other."""
     before = axis.after if transposed else axis.before
     after = axis.before if transposed else axis.after
+    table = positions[axis.table : axis.table + axis.entries]
     _call(
-        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.turned, positions,
-        outers, length, unit, before, after, strip, first, last,
+        axis.form, source, target, buffers.total, buffers.running, buffers.suffix, buffers.turned, table,
+        outers, length, unit, before, after, first, last,
     )  # fmt: skip

@@ -62,6 +62,7 @@ class Layout(NamedTuple):
     strip: int  # elements summed and emitted at a time
     streaming: int  # 1 where the results go past the caches
     ahead: int  # how many elements ahead of a strip is asked for; 0 for none
+    apart: int  # 1 where the result does not lie over an input
     held: int  # size of a buffer that is kept between stages, in elements
     total: int  # sizes of the buffers, in elements
     residual: int
@@ -127,7 +128,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         scalars[5], scalars[6], scalars[7], scalars[8], scalars[9],
     )  # fmt: skip
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
-    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, held = (
+    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, apart, held = (
         layout[6],
         layout[7],
         layout[8],
@@ -137,18 +138,19 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         layout[12],
         layout[13],
         layout[14],
+        layout[15],
     )
     e0 = worker * (workspace.size // workers // 16 * 16)  # as many whole cache lines for each
-    e1 = e0 + layout[15]
-    e2 = e1 + layout[16]
-    e3 = e2 + layout[17]
-    e4 = e3 + layout[18]
-    e5 = e4 + layout[19]
-    e6 = e5 + layout[20]
-    e7 = e6 + layout[21]
-    e8 = e7 + layout[22]
-    e9 = e8 + layout[23]
-    axes = layout[24:]
+    e1 = e0 + layout[16]
+    e2 = e1 + layout[17]
+    e3 = e2 + layout[18]
+    e4 = e3 + layout[19]
+    e5 = e4 + layout[20]
+    e6 = e5 + layout[21]
+    e7 = e6 + layout[22]
+    e8 = e7 + layout[23]
+    e9 = e8 + layout[24]
+    axes = layout[25:]
     lane_tiles = (unit + tile_lanes - 1) // tile_lanes
     row_tiles = (length + tile_rows - 1) // tile_rows
     for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
@@ -175,17 +177,34 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         outer_end, lanes = min(outer + tile_outers, outers), min(tile_lanes, unit - lane)
         tile = Tile(outer, outer_end, lane, lanes, base, rows, strip, streaming, ahead_of_strip)
         run_tile(
-            arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, held
+            arrays,
+            buffers,
+            par,
+            length,
+            inner,
+            unit,
+            before,
+            after,
+            axes,
+            tile,
+            positions,
+            first,
+            last,
+            step,
+            apart,
+            held,
         )
     fence()
 
 
-def run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, held):
+def run_tile(
+    arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, apart, held
+):
     """All stages on one tile."""
     space = Space(length, inner, unit, before, after, 0, axes)
     if BEHIND:
         mirror = Space(length, inner, unit, after, before, 1, axes)
-        run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, held)
+        run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, apart, held)
     else:
         run_ahead(arrays, buffers, par, space, tile, positions, first, last, step)
 
@@ -199,7 +218,7 @@ def run_ahead(arrays, buffers, par, space, tile, positions, first, last, step):
             ahead(arrays, buffers, par, space, based(tile, row), positions, row, min(row + step, last))
 
 
-def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, held):
+def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, apart, held):
     """Transposed windows come behind; the other stages run ahead of them by the rows that they reach.
 
     Between two turns the rows that are still needed move to the front of the buffers, which then stay in L2.
@@ -214,7 +233,9 @@ def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last
             base = needed
         turn = based(tile, base)
         if CHASES:
-            chased_turn(arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last)
+            chased_turn(
+                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, apart
+            )
         else:
             run_shared(arrays, buffers, par, space, turn, positions, done, ready, first, last)
             behind(arrays, buffers, par, mirror, turn, positions, row, stop)
@@ -237,16 +258,17 @@ def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, l
         ahead(arrays, buffers, par, space, tile, positions, low, high)
 
 
-def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last):
+def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, apart):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
-    Both run in one loop on the rows where both have full windows, if the results go past the caches.
+    Both run in one loop on the rows where both have full windows, unless the result overwrites what one of them might
+    read again.
     """
     before, after = space.before, space.after
     begin = max(done, row + before, before + after)
     end = min(ready, space.length - after, last)
     low, high = begin - before, end - before
-    if not tile.streaming or begin >= end:
+    if begin >= end or not apart:
         begin = end = ready
         low = high = stop
     # Before the chase, then after it. Written out twice, the stages took 8 s more to compile.

@@ -1,0 +1,348 @@
+"""How an array is cut into tiles, and the buffers that a tile needs: a function for each form.
+
+No size changes the order in which a window is added up. docs/performance.md has the figures behind the thresholds,
+measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core), those of windows along short rows, in boxes and in arrays
+that the caches hold on an EPYC (Zen 5, 48 KB of L1 and 1 MB of L2 a core).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_lrn.algorithm.geometry import Dimension
+from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
+from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
+from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
+from numba_lrn.backends.cpu.planes import address_of
+from numba_lrn.backends.cpu.worker import Layout
+
+ROW = 32  # rows shorter than this make no loops of their own
+STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
+SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
+SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
+PAGE = 1024  # elements of a page, at most
+KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
+
+# direct
+LANES = 8192  # lanes of a tile that keeps nothing between stages
+LARGE_LANES = 1024  # the same where the arrays exceed the caches: the rows of a window fit L1
+DIRECT_KEPT = 96 * 1024  # elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5
+# Bytes of the rows that a window touches, up to which rows stay whole, in the caches and beyond; bytes of short ones.
+TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
+FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
+
+MASKED_TILE = 4096  # elements of a masked tile, at most twice that
+# Where stages keep something, and windows have up to so many elements: a tile's bytes of one array, which is a page,
+# and those of all arrays and buffers, in L1.
+MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
+
+PREFIX_LANES, LONG_ROW = 256, 1024  # lanes of tiles between whose stages something is kept, of rows longer than this
+
+TURNED_TILE = 32 * 1024  # elements of a plane
+
+BOX_TILE = 192 * 1024
+# Boxes of so many elements and rows at most: several fill a tile, of so many elements.
+SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
+PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box
+PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
+PLANE_PREFIX = 24  # and those shorter than this for prefix sums
+
+
+NONE = np.zeros(1, np.int32)  # in the place of a table of positions
+
+
+class Work(NamedTuple):
+    """What is cut into tiles."""
+
+    dimensions: tuple[Dimension, ...]
+    recipe: str
+    form: str
+    real: str  # the computing type
+    fused: bool  # whether windows are summed in the loop that emits
+    in_place: bool  # whether the result overwrites an input: then no two tiles share rows
+    large: bool  # whether the arrays exceed the caches
+    narrow: bool  # whether results that go past the caches want the rows of a window in L1
+    asks_ahead: bool
+    parts: int  # so many tiles at least, where they can be had
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number of the computing type."""
+        return np.dtype(self.real).itemsize
+
+    @property
+    def kept(self) -> int:
+        """How many buffers the stages keep for one another."""
+        return len(RECIPES[self.recipe].kept)
+
+    @property
+    def first(self) -> int:
+        """The first windowed dimension; the last one where there is none."""
+        windowed = (index for index, dimension in enumerate(self.dimensions) if dimension.windowed)
+        return next(windowed, len(self.dimensions) - 1)
+
+
+class Space(NamedTuple):
+    """The array as loops see it; algorithm/window/contract.py has the terms."""
+
+    outers: int
+    length: int
+    inner: int
+    unit: int
+    before: int
+    after: int
+
+    @property
+    def n(self) -> int:
+        """Elements of a window along the first windowed axis."""
+        return self.before + self.after + 1
+
+
+class Cut(NamedTuple):
+    """The sizes of a tile and of its buffers, and the tables of axes and positions."""
+
+    outers: int
+    rows: int
+    lanes: int
+    sizes: dict[str, int]
+    axes: list[int]
+    positions: NDArray
+
+
+def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
+    """Geometry, tiles and buffers of a call, the table of its axes (box) and of its positions (masked)."""
+    space = _space(work)
+    cut = CUTS[work.form](work, space)
+    step = space.length
+    if work.form == "direct" and work.kept and not work.in_place:
+        step = max(2 * space.n, DIRECT_KEPT // work.kept // cut.lanes - space.n)
+    pieces = space.inner // space.unit
+    held = _apart(cut.outers * min(space.length, min(step, cut.rows) + space.n - 1) * pieces * cut.lanes)
+    strip = SHARED_STRIP if RECIPES[work.recipe].sums else STRIP
+    sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
+    sizes.update(cut.sizes, total=max(strip, cut.sizes.get("total", 0)))
+    sizes.update((name, held) for name in RECIPES[work.recipe].kept)
+    tiles = -(-space.outers // cut.outers) * -(-space.length // cut.rows) * -(-space.unit // cut.lanes)
+    layout = Layout(
+        *space, cut.outers, cut.rows, cut.lanes, tiles, step, strip, 0, 0, int(not work.in_place), held,
+        **{name: _apart(size) for name, size in sizes.items()},
+    )  # fmt: skip
+    return layout, cut.axes, cut.positions
+
+
+def _space(work: Work) -> Space:
+    extents = [dimension.extent for dimension in work.dimensions]
+    _, before, after = work.dimensions[work.first]
+    outers, inner = math.prod(extents[: work.first]), math.prod(extents[work.first + 1 :])
+    if not work.dimensions[work.first].windowed:
+        return Space(outers, 1, extents[-1], extents[-1], 0, 0)
+    return Space(outers, extents[work.first], inner, extents[-1] if work.form == "box" else inner, before, after)
+
+
+def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
+    """Whether the windows at the edges of a box are so many that its rows make no long loops."""
+    first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
+    elements = math.prod(dimension.extent for dimension in dimensions[first:])
+    return elements <= SMALL_BOX and dimensions[first].extent <= SMALL_BOX_ROWS
+
+
+def _split(extent: int, parts: int) -> int:
+    """The size of nearly equal parts of ``extent``, rounded up to 16 elements."""
+    return min(extent, -(-extent // parts // 16) * 16)
+
+
+def _parts(extent: int, most: int, workers: int) -> int:
+    """How many parts of at most about ``most`` elements ``extent`` has: as many for each of ``workers``."""
+    return -(-extent // (most * workers)) * workers
+
+
+def _outers(work: Work, space: Space, elements: int) -> int:
+    """How many outer indices a tile of about so many elements has."""
+    outers = max(1, elements // (space.length * space.inner))
+    return outers if work.parts == 1 else min(outers, max(1, space.outers // work.parts))
+
+
+def _direct(work: Work, space: Space) -> Cut:
+    """Tiles of one outer index, of whole rows where these are not too long."""
+    outers, length, inner, n = space.outers, space.length, space.inner, space.n
+    most = _direct_lanes(work, space)
+    lanes, rows = inner, length
+    parts = -(-work.parts // outers)
+    # Whole rows are one run in memory; a part of a row ends with single elements.
+    by_rows = not work.in_place and ROW <= inner <= most and length >= 8 * n * parts
+    if inner >= ROW and not by_rows:
+        lanes = _split(inner, _parts(inner, most, parts))
+    if by_rows and parts > 1:
+        rows = -(-length // parts)
+    elif not work.kept and not work.in_place and rows * lanes > 64 * KEPT:
+        rows = min(length, max(8 * n, 16 * KEPT // lanes))
+    if not work.in_place and work.parts > 1 and outers * -(-length // rows) * -(-inner // lanes) < work.parts:
+        rows = min(rows, max(4 * n, -(-length // work.parts)))
+    return Cut(1, rows, lanes, {}, [], NONE)
+
+
+def _direct_lanes(work: Work, space: Space) -> int:
+    """Lanes of a tile, at most: whole rows as long as all that windows touch of them stays near, else short ones."""
+    n = space.n
+    if work.fused and not work.kept:
+        return LARGE_LANES if work.large and work.narrow else LANES
+    if work.in_place or (work.large and work.fused):
+        return max(4 * ROW, DIRECT_KEPT // work.kept // (space.length if work.in_place else min(space.length, 3 * n)))
+    touched = (3 * n if work.kept else n + 2) * space.inner * work.itemsize
+    if touched <= (TOUCHED_LARGE if work.large else TOUCHED) or (work.large and not work.kept and n <= FEW_ROWS):
+        return min(space.inner, LANES)
+    return SHORT_ROW // work.itemsize * (1 if work.kept else 2)
+
+
+def _masked(work: Work, space: Space) -> Cut:
+    """Tiles of whole outer indices."""
+    elements = MASKED_TILE
+    if work.kept and space.n <= MASKED_KEPT_N:
+        arrays = [name for name in RECIPES[work.recipe].names if name != "sums"]
+        elements = min(MASKED_PAGE, MASKED_L1 // (len(arrays) + work.kept)) // work.itemsize
+    outers = _outers(work, space, elements)
+    positions = np.tile(np.repeat(np.arange(space.length, dtype=np.int32), space.inner), outers)
+    return Cut(outers, space.length, space.inner, {}, [], positions)
+
+
+def _prefix(work: Work, space: Space) -> Cut:
+    """Tiles of one outer index; parts of an axis begin where a period of the prefix sums does."""
+    n, rows = space.n, space.length
+    short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
+    most, parts = PREFIX_LANES if short else STRIP, -(-work.parts // space.outers)
+    lanes = _split(space.inner, _parts(space.inner, most, parts))
+    if not work.in_place and rows > 4 * n and rows * lanes > 4 * KEPT:
+        period = period_of(n)
+        rows = min(rows, -(-max(4 * n, 4 * KEPT // lanes) // period) * period)
+    return Cut(1, rows, lanes, {**_prefix_sizes(lanes, n), "total": GROUP * lanes}, [], NONE)
+
+
+def _turned(work: Work, space: Space) -> Cut:
+    """Tiles of whole outer indices, or of parts of a long axis."""
+    n, rows, block = space.n, space.length, space.length * space.inner
+    outers = _outers(work, space, TURNED_TILE)
+    if not work.in_place and block > 2 * TURNED_TILE:
+        period = n if space.inner == 1 else period_of(n)
+        rows = min(rows, -(-max(8 * n, 2 * TURNED_TILE // space.inner) // period) * period)
+    plane_rows = min(space.length, rows + 3 * (n - 1))
+    if space.inner == 1:
+        form, sizes = "scanned", {"turned": _scanned_size(plane_rows, n)}
+    else:
+        form, sizes = "turned", _turned_sizes(outers, plane_rows, space.inner, n)
+    sizes["planes"] = _two_planes(outers * plane_rows * space.inner)
+    axes = [address_of(form, work.real), 1, space.length, space.inner, space.before, space.after, 0, 0]
+    return Cut(outers, rows, space.inner, sizes, axes, NONE)
+
+
+def _scanned(work: Work, space: Space) -> Cut:
+    """Tiles of whole outer indices."""
+    scan = scan_of(space.length, space.n)
+    sizes = {"turned": scan.group * scan.suffixes, "planes": scan.group * (scan.terms + space.length) + SLACK}
+    axes = [address_of("joined", work.real), 1, space.length, 1, space.before, space.after, 0, 0]
+    return Cut(_outers(work, space, TURNED_TILE), space.length, 1, sizes, axes, NONE)
+
+
+def _box(work: Work, space: Space) -> Cut:
+    """Tiles of several small planes, of one, or of a part of one."""
+    n, length, unit = space.n, space.length, space.unit
+    row = space.inner // unit
+    outers, rows, lanes = 1, length, unit
+    # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
+    if row * length * unit > 2 * BOX_TILE and (work.in_place or row * 3 * n * unit > BOX_TILE) and unit >= 2 * ROW:
+        lanes = max(_split(unit, -(-row * length * unit // BOX_TILE)), min(unit, ROW))
+    if not work.in_place and row * length * lanes > 2 * BOX_TILE:
+        rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // n) * n)
+    if is_small_box(work.dimensions):
+        outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))
+    plane_rows = min(length, rows + 2 * (n - 1))
+    axes, sizes, positions = _axes(work, outers, plane_rows, lanes)
+    sizes["planes"] = _two_planes(outers * plane_rows * row * lanes)
+    return Cut(outers, rows, lanes, sizes, axes, positions)
+
+
+CUTS: dict[str, Callable[[Work, Space], Cut]] = {
+    "direct": _direct,
+    "masked": _masked,
+    "prefix": _prefix,
+    "turned": _turned,
+    "scanned": _scanned,
+    "box": _box,
+}
+
+
+def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], dict[str, int], NDArray]:
+    """The table of the axes of a box, innermost first, the sizes of its passes' buffers, and their positions."""
+    axes: list[int] = []
+    sizes: dict[str, int] = {}
+    tables: list[NDArray] = [NONE]
+    first = work.first
+    for index in range(len(work.dimensions) - 2, first - 1, -1):
+        extent, before, after = work.dimensions[index]
+        if not work.dimensions[index].windowed:
+            continue
+        count = math.prod(dimension.extent for dimension in work.dimensions[first + 1 : index])
+        units = math.prod(dimension.extent for dimension in work.dimensions[index + 1 : -1])
+        length = rows if index == first else extent
+        unit, n = units * lanes, before + after + 1
+        blocks = outers if index == first else outers * rows * count
+        if n <= PLANE_DIRECT:
+            short = unit < ROW and length * unit <= MASKED_TILE and length == extent
+            form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
+        else:
+            form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
+        used: dict[str, int] = {}
+        table, entries = sum(each.size for each in tables), 0
+        if form == "masked":
+            groups = min(blocks, max(1, MASKED_TILE // (length * unit)))
+            tables.append(np.tile(np.repeat(np.arange(length, dtype=np.int32), unit), groups))
+            entries = tables[-1].size
+        elif form == "turned":
+            used = _turned_sizes(blocks, length, unit, n)
+        elif form == "scanned":
+            used = {"turned": _scanned_size(length, n)}
+        elif form == "prefix":
+            used = _prefix_sizes(min(unit, PLANE_LANES), n)
+        axes += [address_of(form, work.real), count, extent, units, before, after, table, entries]
+        sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
+    return axes, sizes, np.concatenate(tables)
+
+
+def _apart(size: int) -> int:
+    """A size of whole cache lines, 3/8 of a page more than whole pages: no buffer lies where another does in its page.
+
+    A processor that compares the lower bits of addresses makes a load wait for a store to the same place of another
+    page: backward of 9 elements along 96 takes 0.6 × the time. Where each buffer begins with a cache line, backward in
+    cache takes 0.95 × the time.
+    """
+    return size + (3 * PAGE // 8 - size) % PAGE if size else 0
+
+
+def _two_planes(size: int) -> int:
+    """The size of a buffer of two planes, whose sums may exceed them."""
+    return 2 * _apart(size + SLACK)
+
+
+def _scanned_size(rows: int, n: int) -> int:
+    """The size of the buffer of a pass by scans, over blocks of at most ``rows`` rows."""
+    scan = scan_of(rows, n)
+    largest: int = max(scan.group * (scan.terms + scan.suffixes), 4 * SCANNED)
+    return largest
+
+
+def _turned_sizes(outers: int, length: int, unit: int, n: int) -> dict[str, int]:
+    """The sizes of the buffers of a pass by turning, over at most ``outers`` blocks of at most ``length`` rows."""
+    lanes = min(group_of(length, unit), outers) * unit
+    block = length * lanes
+    if 2 * n < length:  # there may be parts, a lane each
+        lanes = max(lanes, min(TURNED_LANES, -(-length // (2 * n)) * unit))
+        block = max(block, 3 * length * unit)
+    return {**_prefix_sizes(lanes, n), "turned": 2 * block}
+
+
+def _prefix_sizes(lanes: int, n: int) -> dict[str, int]:
+    """The sizes of the buffers of prefix sums over rows of so many lanes."""
+    return {"running": RUNNING * lanes, "suffix": max(blocks_of(n), 1) * lanes}
