@@ -48,6 +48,7 @@ BOX_TILE = 192 * 1024
 # Boxes of so many elements and rows at most: several fill a tile, of so many elements.
 SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
 PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box
+PLANE_MASKED = 40  # the same along short axes of short rows
 PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
 PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 
@@ -289,8 +290,9 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         length = rows if index == first else extent
         unit, n = units * lanes, before + after + 1
         blocks = outers if index == first else outers * rows * count
-        if n <= PLANE_DIRECT:
-            short = unit < ROW and length * unit <= MASKED_TILE and length == extent
+        short = unit < ROW and length * unit <= MASKED_TILE and length == extent
+        few = unit < PLANE_PREFIX and length <= ROW  # rows that would be scanned or turned for prefix sums
+        if n <= (PLANE_MASKED if short and few else PLANE_DIRECT):
             form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
         else:
             form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
@@ -305,7 +307,7 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         elif form == "scanned":
             used = {"turned": _scanned_size(length, n)}
         elif form == "prefix":
-            used = _prefix_sizes(min(unit, PLANE_LANES), n)
+            used = _prefix_sizes(min(-(-unit // 16) * 16, PLANE_LANES), n)
         axes += [address_of(form, work.real), count, extent, units, before, after, table, entries]
         sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
     return axes, sizes, np.concatenate(tables)
