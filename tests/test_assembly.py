@@ -104,6 +104,10 @@ def test_innermost_loops_are_vectorised(recipe, form, dtype, n):
     else:
         # Window sums: four terms added at a time, squares by multiply-add, residuals by plain additions.
         assert any(count(loop, MULTIPLY_ADD) == 4 and count(loop, POWER) == 0 for loop in loops)
+    if recipe == "backward" and form == "direct" and n == 5:
+        # Both stages in one loop, past the caches and in them.
+        both = [loop for loop in loops if count(loop, MULTIPLY_ADD) >= 7 and count(loop, ADD) >= 6]
+        assert {count(loop, r"vmovntps") > 0 for loop in both} == {False, True}
     if recipe == "backward":
         assert any(count(loop, ADD) >= 4 for loop in loops)
     # The power and what surrounds it.

@@ -25,6 +25,7 @@ TILED = {
     "scanned, outer indices cut": Case("scanned", (301, 300), 1, 11, 14),
     "turned, rows cut": Case("turned", (2, 200001), 1, 30, 40),
     "box, outer indices cut": Case("box", (1501, 7, 9), (1, 2), (1, 2), (2, 0)),
+    "interleaved, outer indices cut": Case("interleaved", (301, 15, 17), (1, 2), (8, 6), (3, 12)),
     "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
     "fused box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 2), (2, 2)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),

@@ -30,6 +30,7 @@ FORMS = {
     "prefix": ("across rows", (17, 63, 255, 1024)),
     "scanned": ("contiguous", (25, 63, 255, 1024)),
     "turned": ("contiguous", (41, 63, 255, 1024)),
+    "interleaved": ("boxes", (25, 63, 255, 1024)),
 }
 # Every power function and every form in each dtype that may differ; half types are computed by float32's.
 VARIANTS = [
@@ -59,7 +60,8 @@ def inputs(dtype, layout, length):
     """(x, g): one outer index a magnitude, and one whose neighbours differ by up to 36 orders of magnitude."""
     rng = np.random.default_rng(length)
     magnitudes = HALF_MAGNITUDES if dtype == "float16" else MAGNITUDES
-    shape = (len(magnitudes) + 1, length, *([LANES] if layout == "across rows" else []))
+    extents = {"across rows": (length, LANES), "contiguous": (length,), "boxes": (2, length)}
+    shape = (len(magnitudes) + 1, *extents[layout])
     x, g = rng.standard_normal(shape), rng.standard_normal(shape)
     x[:-1] *= np.reshape(magnitudes, (-1,) + (1,) * (len(shape) - 1))
     x[-1] *= 10.0 ** rng.uniform(np.log10(magnitudes[0]), np.log10(magnitudes[-1]), shape[1:])
@@ -68,7 +70,14 @@ def inputs(dtype, layout, length):
 
 def sampled(array):
     """The lanes that are compared; lanes do not mix."""
-    return array if array.ndim == 2 else np.ascontiguousarray(array[..., SAMPLED])
+    return np.ascontiguousarray(array[..., SAMPLED]) if array.shape[-1] == LANES else array
+
+
+def operator(layout, n, alpha, beta, k):
+    """A window of n elements, in boxes of n and the one beside it."""
+    return LocalResponseNorm(
+        (2, n) if layout == "boxes" else n, alpha, beta, k, axis=(1, 2) if layout == "boxes" else 1
+    )
 
 
 def settings(dtype, beta, sizes):
@@ -82,7 +91,9 @@ def settings(dtype, beta, sizes):
 
 def lengths(form, turn):
     """The next length; a form for large windows needs an axis that does not clip them to small ones."""
-    allowed = {"prefix": LENGTHS[1:], "scanned": LENGTHS[1:-1], "turned": (5000,)}.get(form, LENGTHS)
+    allowed = {"prefix": LENGTHS[1:], "scanned": LENGTHS[1:-1], "turned": (5000,), "interleaved": LENGTHS[1:]}.get(
+        form, LENGTHS
+    )
     return allowed[turn % len(allowed)]
 
 
@@ -93,7 +104,7 @@ def test_error_is_within_the_table(dtype, beta, form, recipe, record_property):
     worst, compared = 0.0, 0
     for turn, (n, alpha, k) in enumerate(settings(dtype, beta, sizes)):
         x, g = inputs(dtype, layout, lengths(form, turn))
-        op = LocalResponseNorm(n, alpha, beta, k)
+        op = operator(layout, n, alpha, beta, k)
         got = op(x) if recipe == "forward" else op.backward(g, x)
         assert form_of(op, x) == form
         got, x, g = sampled(got), sampled(x), sampled(g)

@@ -80,6 +80,7 @@ AHEAD = {
     "prefix sums": (ROWS, 1, 63, {"forward": 39 * 3025, "backward": 39 * 3025}, "float32"),
     # The next tile.
     "box": (ROWS, (2, 3), 5, {"forward": 3025, "backward": 3025}, "float32"),
+    "interleaved": (ROWS, (2, 3), 31, {"forward": 16 * 3025, "backward": 16 * 3025}, "float32"),
     "box, large tiles": (LAST, (1, 2), 5, {"forward": 0, "backward": 0}, "float32"),
     "contiguous axis, n = 5": (LAST, 3, 5, {"forward": 0, "backward": 0}, "float32"),
     "contiguous axis, n = 9": (LAST, 3, 9, {"forward": 42 * 96, "backward": 10 * 96}, "float32"),

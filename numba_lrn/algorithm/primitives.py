@@ -122,3 +122,31 @@ def bfloat16_bits(value):
     is_nan = bits & 0x7FFFFFFF > 0x7F800000
     rounded = bits >> 16 | 0x40 if is_nan else bits + 0x7FFF + (bits >> 16 & 1) >> 16
     return np.uint16(rounded & 0xFFFF).view(np.int16)
+
+
+VECTOR = 64  # bytes
+
+
+def sum_suffixes_of_vectors(source, end, target, target_end, count):
+    """``sum_suffixes`` of vectors, lane by lane; all numbers count elements."""
+    lanes = VECTOR // source.itemsize
+    total = np.zeros(lanes, source.dtype)
+    for back in range(lanes, count + 1, lanes):
+        total = total + source[end - back : end - back + lanes]
+        target[target_end - back : target_end - back + lanes] = total
+
+
+def join_prefixes_of_vectors(source, at, suffixes, suffix_at, target, place, count):
+    """``join_prefixes`` of vectors, lane by lane; all numbers count elements."""
+    lanes = VECTOR // source.itemsize
+    total = np.zeros(lanes, source.dtype)
+    for j in range(0, count, lanes):
+        target[place + j : place + j + lanes] = suffixes[suffix_at + j : suffix_at + j + lanes] + total
+        total = total + source[at + j : at + j + lanes]
+
+
+def interleave(source, at, pitch, target, place, target_pitch):
+    """target[place + j·target_pitch + i] = source[at + i·pitch + j] for all lanes i and j of a vector."""
+    for i in range(VECTOR // source.itemsize):
+        for j in range(VECTOR // source.itemsize):
+            target[place + j * target_pitch + i] = source[at + i * pitch + j]

@@ -27,6 +27,7 @@ from numba_lrn.algorithm.window import (
     chase,
     contract,
     direct,
+    interleaved,
     masked,
     planes,
     pointwise,
@@ -37,6 +38,6 @@ from numba_lrn.algorithm.window import (
 )
 
 # What a kernel is bound to, and what a pass over the planes of a box is.
-FORMS = (contract, strips, direct, masked, prefix, box, turned, scanned, pointwise)
+FORMS = (contract, strips, direct, masked, prefix, box, turned, scanned, interleaved, pointwise)
 CHASE = (contract, strips, direct, chase)
-PLANES = (contract, strips, direct, masked, prefix, turned, scanned, planes)
+PLANES = (contract, strips, direct, masked, prefix, turned, scanned, interleaved, planes)

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.binding import loop
 from numba_lrn.algorithm.primitives import load, store
 from numba_lrn.algorithm.window.contract import Space, Tile
 from numba_lrn.algorithm.window.direct import direct, sum_strip
@@ -12,7 +11,6 @@ from numba_lrn.algorithm.window.scanned import SLACK, join_axes, pad, scan_of
 from numba_lrn.algorithm.window.turned import turn, turn_back, turn_part
 
 PLANE_LANES = 1024
-PADDED = 512  # rows of a plane shorter than this are summed in whole vectors
 PLANE_STRIP = 2048  # elements summed at a time, from L1; 256 take 1.1 × as long, 5×5 and small planes
 TURNED_LANES = 112  # of rows of 96 or 256 elements; 240 take 1.1 × as long, 496 1.3 ×
 TURNED_BLOCK = 128 * 1024  # elements of a turned block
@@ -79,37 +77,10 @@ def plane_direct(planes, buffers, space, outers, positions, first, last):
 
 def plane_prefix(planes, buffers, space, outers, positions, first, last):
     """The same by ``prefix``."""
-    if space.unit < PADDED and space.unit % 16 > 0:
-        padded_prefix(planes, buffers, space, outers, first, last)
-        return
     for outer in range(outers):
         for lane in range(0, space.unit, PLANE_LANES):
             tile = Tile(outer, outer + 1, lane, min(PLANE_LANES, space.unit - lane), 0, space.length, PLANE_STRIP, 0, 0)
             prefix_plane(planes, buffers, space, tile, first, last)
-
-
-def padded_prefix(planes, buffers, space, outers, first, last):
-    """The same for short rows as whole vectors, with some elements of the next row at their end.
-
-    Single elements at the end of a loop over 55 would take twice the time of the others. What a row's sums have too
-    many the next row's overwrite.
-    """
-    lanes = (space.unit + 15) // 16 * 16
-    begin = first // GROUP * GROUP
-    for outer in range(outers):
-        tile = Tile(outer, outer + 1, 0, lanes, 0, space.length, PLANE_STRIP, 0, 0)
-        for row in range(begin, last, GROUP):
-            sum_group(planes, buffers, space, tile, row, row == begin, buffers.total, 0, lanes)
-            place, _ = row_of(space, tile, row)
-            copy_rows(buffers, planes.out, place, space.unit, lanes, min(GROUP, last - row))
-
-
-@loop
-def copy_rows(buffers, target, place, unit, lanes, rows):
-    """Rows of ``lanes`` sums into rows of ``unit``."""
-    for t in range(rows):
-        for j in range(lanes):
-            store(target, place + t * unit + j, load(buffers.total, t * lanes + j))
 
 
 def plane_turned(planes, buffers, space, outers, positions, first, last):

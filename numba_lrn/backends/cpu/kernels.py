@@ -30,6 +30,7 @@ FORM_BUFFERS = {
     "turned": ("running", "suffix", "turned", "planes"),
     "scanned": ("running", "suffix", "turned", "planes"),
     "box": ("running", "suffix", "turned", "planes"),
+    "interleaved": ("running", "suffix", "turned", "planes"),
 }
 
 

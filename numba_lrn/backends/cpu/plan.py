@@ -23,6 +23,7 @@ from numba_lrn.backends.cpu.tiles import (
     STRIP,
     SUM_TILES,
     Work,
+    is_interleaved,
     is_small_box,
     layout_of,
 )
@@ -39,7 +40,7 @@ SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brin
 CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
 # Where memory is asked for ahead: rows beyond the window of prefix sums, bytes of a strip, elements of the tiles that
 # follow one another, at most.
-AHEAD_ROWS, AHEAD_BYTES, AHEAD_MOST = 8, 1024, 64 * 1024
+AHEAD_ROWS, AHEAD_BYTES, AHEAD_MOST = 8, 1024, 128 * 1024
 # Forward of n = 5 along channels last, of results up to so many bytes: past the caches it takes 1.1 to 1.2 × as long.
 CHANNELS_LAST_STREAMS = 48 * 1024 * 1024
 LONG_POWERS = ("power_general", "power_wide", "power_platform")
@@ -81,7 +82,7 @@ def choose_form(dimensions: tuple[Dimension, ...]) -> str:
     """The form of algorithm/window that sums these windows."""
     windowed = [dimension for dimension in dimensions if dimension.windowed]
     if len(windowed) > 1:
-        return "box"
+        return "interleaved" if is_interleaved(dimensions) else "box"
     if not windowed:
         return "direct"
     n = windowed[0].before + windowed[0].after + 1
@@ -115,7 +116,7 @@ def make_plan(
     terms = sum(window) + 1 if fuses and window in FUSED else 0
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, where 4 are promised.
     roots = processor().roots and (
-        terms > 0 or form in ("prefix", "turned", "scanned", "box") or not recipe.startswith("forward")
+        terms > 0 or form in ("prefix", "turned", "scanned", "box", "interleaved") or not recipe.startswith("forward")
     )
     power = power_function(op.beta, op.scale, op.k, real, roots, processor().roots)
     # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
@@ -155,7 +156,7 @@ def _asks_ahead(work: Work, dtype: np.dtype, power: str) -> bool:
         return not half
     if work.form == "direct":
         return half or not work.fused or work.recipe != "backward" or not power.startswith(LONG_POWERS)
-    return work.form == "box" or (work.form == "masked" and not work.fused)
+    return work.form in ("box", "interleaved") or (work.form == "masked" and not work.fused)
 
 
 def _asking_ahead(layout: Layout, form: str, dtype: np.dtype, power: str) -> Layout:

@@ -267,65 +267,137 @@ def _vector_at(context, builder, array_type, array, place, vector):
     return builder.bitcast(pointer, vector.as_pointer()), array_type.dtype.bitwidth // 8
 
 
+def _sum_suffixes(across: bool) -> Any:
+    """``sum_suffixes``, or ``sum_suffixes_of_vectors`` where lanes are columns of their own."""
+
+    def typed(typingctx, source, end, target, target_end, count):
+        def codegen(context, builder, signature, arguments):
+            source, end, target, target_end, count = arguments
+            lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
+            zeros = _hidden_zeros(builder, vector, count)
+
+            def emit(place, sum_with):
+                back = builder.add(place, ir.Constant(place.type, lanes))
+                pointer, align = _vector_at(context, builder, signature.args[0], source, builder.sub(end, back), vector)
+                sums = builder.load(pointer, align=align)
+                if not across:
+                    sums = _scan(builder, sums, zeros, True)
+                pointer, align = _vector_at(
+                    context, builder, signature.args[2], target, builder.sub(target_end, back), vector
+                )
+                builder.store(sum_with(sums), pointer, align=align)
+                return sums if across else _shuffle(builder, sums, [0] * lanes)
+
+            _scan_vectors(builder, vector, count, emit)
+            return context.get_dummy_value()
+
+        index = types.int64
+        return types.void(source, index, target, index, index), codegen
+
+    return typed
+
+
+def _join_prefixes(across: bool) -> Any:
+    """``join_prefixes``, or ``join_prefixes_of_vectors`` where lanes are columns of their own."""
+
+    def typed(typingctx, source, at, suffixes, suffix_at, target, place, count):
+        def codegen(context, builder, signature, arguments):
+            source, at, suffixes, suffix_at, target, place, count = arguments
+            lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
+            zeros = _hidden_zeros(builder, vector, count)
+
+            def vector_at(kind, array, first, offset):
+                return _vector_at(context, builder, signature.args[kind], array, builder.add(first, offset), vector)
+
+            def emit(offset, sum_with):
+                pointer, align = vector_at(0, source, at, offset)
+                sums = builder.load(pointer, align=align)
+                if across:
+                    before = ir.Constant(vector, None)
+                else:
+                    sums = _scan(builder, sums, zeros, False)
+                    before = _shift(builder, sums, zeros, 1, False)
+                pointer, align = vector_at(2, suffixes, suffix_at, offset)
+                window = builder.fadd(builder.load(pointer, align=align), sum_with(before))
+                pointer, align = vector_at(4, target, place, offset)
+                builder.store(window, pointer, align=align)
+                return sums if across else _shuffle(builder, sums, [lanes - 1] * lanes)
+
+            _scan_vectors(builder, vector, count, emit)
+            return context.get_dummy_value()
+
+        index = types.int64
+        return types.void(source, index, suffixes, index, target, index, index), codegen
+
+    return typed
+
+
+def _named(name: str, typed: Any) -> Any:
+    typed.__name__ = typed.__qualname__ = name
+    return intrinsic(typed)
+
+
+sum_suffixes = _named("sum_suffixes", _sum_suffixes(False))
+join_prefixes = _named("join_prefixes", _join_prefixes(False))
+sum_suffixes_of_vectors = _named("sum_suffixes_of_vectors", _sum_suffixes(True))
+join_prefixes_of_vectors = _named("join_prefixes_of_vectors", _join_prefixes(True))
+
+
 @intrinsic
-def sum_suffixes(typingctx, source, end, target, target_end, count):
-    """Sums from each of the ``count`` elements before ``end`` on up to there; those of up to 15 more are garbage."""
+def interleave(typingctx, source, at, pitch, target, place, target_pitch):
+    """target[place + j·target_pitch + i] = source[at + i·pitch + j] for all i and j of a vector's lanes."""
 
     def codegen(context, builder, signature, arguments):
-        source, end, target, target_end, count = arguments
+        source, at, pitch, target, place, target_pitch = arguments
         lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
-        zeros = _hidden_zeros(builder, vector, count)
-
-        def emit(place, sum_with):
-            back = builder.add(place, ir.Constant(place.type, lanes))
-            pointer, align = _vector_at(context, builder, signature.args[0], source, builder.sub(end, back), vector)
-            sums = _scan(builder, builder.load(pointer, align=align), zeros, True)
-            pointer, align = _vector_at(
-                context, builder, signature.args[2], target, builder.sub(target_end, back), vector
-            )
-            builder.store(sum_with(sums), pointer, align=align)
-            return _shuffle(builder, sums, [0] * lanes)
-
-        _scan_vectors(builder, vector, count, emit)
+        rows = []
+        for i in range(lanes):
+            offset = builder.add(at, builder.mul(pitch, ir.Constant(pitch.type, i)))
+            pointer, align = _vector_at(context, builder, signature.args[0], source, offset, vector)
+            rows.append(builder.load(pointer, align=align))
+        # log2(lanes) rounds, in each of which pairs of rows change halves of their groups of lanes.
+        reach = 1
+        while reach < lanes:
+            low = [lane if lane & reach == 0 else lanes + lane - reach for lane in range(lanes)]
+            high = [lane + reach if lane & reach == 0 else lanes + lane for lane in range(lanes)]
+            changed = list(rows)
+            for i in range(lanes):
+                if i & reach == 0:
+                    changed[i] = _shuffled(builder, rows[i], rows[i + reach], low)
+                    changed[i + reach] = _shuffled(builder, rows[i], rows[i + reach], high)
+            rows = changed
+            reach *= 2
+        for j, row in enumerate(rows):
+            offset = builder.add(place, builder.mul(target_pitch, ir.Constant(pitch.type, j)))
+            pointer, align = _vector_at(context, builder, signature.args[3], target, offset, vector)
+            builder.store(row, pointer, align=align)
         return context.get_dummy_value()
 
     index = types.int64
-    return types.void(source, index, target, index, index), codegen
+    return types.void(source, index, index, target, index, index), codegen
 
 
-@intrinsic
-def join_prefixes(typingctx, source, at, suffixes, suffix_at, target, place, count):
-    """target[place + j] = suffixes[suffix_at + j] + the sum of j elements from source[at] on, for j < ``count``.
-
-    Up to 15 more elements of ``target`` become garbage.
-    """
-
-    def codegen(context, builder, signature, arguments):
-        source, at, suffixes, suffix_at, target, place, count = arguments
-        lanes, vector = _vectors(context.get_data_type(signature.args[0].dtype))
-        zeros = _hidden_zeros(builder, vector, count)
-
-        def vector_at(kind, array, first, offset):
-            return _vector_at(context, builder, signature.args[kind], array, builder.add(first, offset), vector)
-
-        def emit(offset, sum_with):
-            pointer, align = vector_at(0, source, at, offset)
-            sums = _scan(builder, builder.load(pointer, align=align), zeros, False)
-            before = _shift(builder, sums, zeros, 1, False)
-            pointer, align = vector_at(2, suffixes, suffix_at, offset)
-            window = builder.fadd(builder.load(pointer, align=align), sum_with(before))
-            pointer, align = vector_at(4, target, place, offset)
-            builder.store(window, pointer, align=align)
-            return _shuffle(builder, sums, [lanes - 1] * lanes)
-
-        _scan_vectors(builder, vector, count, emit)
-        return context.get_dummy_value()
-
-    index = types.int64
-    return types.void(source, index, suffixes, index, target, index, index), codegen
+def _shuffled(builder, first, second, lanes):
+    """Lanes of two vectors, those of the second counted on."""
+    mask = ir.Constant(ir.VectorType(INT32, len(lanes)), [INT32(lane) for lane in lanes])
+    return builder.shuffle_vector(first, second, mask)
 
 
-SHARED = (fma, accumulate, bits_of, real_of, load, load_integer, store, fence, sum_suffixes, join_prefixes)
+SHARED = (
+    fma,
+    accumulate,
+    bits_of,
+    real_of,
+    load,
+    load_integer,
+    store,
+    fence,
+    sum_suffixes,
+    join_prefixes,
+    sum_suffixes_of_vectors,
+    join_prefixes_of_vectors,
+    interleave,
+)
 
 
 def injected(real_name: str) -> dict[str, Any]:

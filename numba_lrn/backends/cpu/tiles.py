@@ -20,6 +20,7 @@ from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.worker import Layout
 
+LINE = 64  # bytes of a cache line and of the widest vector
 ROW = 32  # rows shorter than this make no loops of their own
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
@@ -47,8 +48,9 @@ TURNED_TILE = 32 * 1024  # elements of a plane
 BOX_TILE = 192 * 1024
 # Boxes of so many elements and rows at most: several fill a tile, of so many elements.
 SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
+# Boxes of so many elements at most are interleaved where one of their windows has more than so many.
+INTERLEAVED, INTERLEAVED_DIRECT = 8192, 12
 PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box
-PLANE_MASKED = 40  # the same along short axes of short rows
 PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
 PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 
@@ -141,7 +143,8 @@ def _space(work: Work) -> Space:
     outers, inner = math.prod(extents[: work.first]), math.prod(extents[work.first + 1 :])
     if not work.dimensions[work.first].windowed:
         return Space(outers, 1, extents[-1], extents[-1], 0, 0)
-    return Space(outers, extents[work.first], inner, extents[-1] if work.form == "box" else inner, before, after)
+    unit = extents[-1] if work.form in ("box", "interleaved") else inner
+    return Space(outers, extents[work.first], inner, unit, before, after)
 
 
 def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
@@ -149,6 +152,14 @@ def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
     first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
     elements = math.prod(dimension.extent for dimension in dimensions[first:])
     return elements <= SMALL_BOX and dimensions[first].extent <= SMALL_BOX_ROWS
+
+
+def is_interleaved(dimensions: tuple[Dimension, ...]) -> bool:
+    """Whether a box over short rows is so small, and a window of it so large, that several boxes are interleaved."""
+    first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
+    elements = math.prod(dimension.extent for dimension in dimensions[first:])
+    most = max(dimension.before + dimension.after + 1 for dimension in dimensions)
+    return dimensions[-1].extent < ROW and LINE <= elements <= INTERLEAVED and most > INTERLEAVED_DIRECT
 
 
 def _split(extent: int, parts: int) -> int:
@@ -265,6 +276,29 @@ def _box(work: Work, space: Space) -> Cut:
     return Cut(outers, rows, lanes, sizes, axes, positions)
 
 
+def _interleaved(work: Work, space: Space) -> Cut:
+    """Tiles of as many boxes as a vector has elements."""
+    lanes, block = LINE // work.itemsize, space.length * space.inner
+    extents = [dimension.extent for dimension in work.dimensions]
+    sizes: dict[str, int] = {}
+    axes = [address_of("interleaved", work.real), 1, block, lanes, 0, 0, 0, 0]
+    for index in range(len(work.dimensions) - 2, work.first - 1, -1):
+        extent, before, after = work.dimensions[index]
+        if not work.dimensions[index].windowed:
+            continue
+        unit, n = lanes * math.prod(extents[index + 1 :]), before + after + 1
+        form = "direct" if n <= INTERLEAVED_DIRECT else "vectors" if unit == lanes else "prefix"
+        used = _prefix_sizes(min(unit, PLANE_LANES), n) if form == "prefix" else {}
+        if form == "vectors":
+            used = {"turned": 2 * (max(before, after) + extent + n) * lanes}  # padded terms, and suffixes
+        axes += [address_of(form, work.real), math.prod(extents[work.first : index])]
+        axes += [extent, unit, before, after, 0, 0]
+        sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
+    axes += [address_of("apart", work.real), 1, block, lanes, 0, 0, 0, 0]
+    sizes["planes"] = _two_planes(lanes * block)
+    return Cut(lanes, space.length, space.unit, sizes, axes, NONE)
+
+
 CUTS: dict[str, Callable[[Work, Space], Cut]] = {
     "direct": _direct,
     "masked": _masked,
@@ -272,6 +306,7 @@ CUTS: dict[str, Callable[[Work, Space], Cut]] = {
     "turned": _turned,
     "scanned": _scanned,
     "box": _box,
+    "interleaved": _interleaved,
 }
 
 
@@ -291,8 +326,7 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         unit, n = units * lanes, before + after + 1
         blocks = outers if index == first else outers * rows * count
         short = unit < ROW and length * unit <= MASKED_TILE and length == extent
-        few = unit < PLANE_PREFIX and length <= ROW  # rows that would be scanned or turned for prefix sums
-        if n <= (PLANE_MASKED if short and few else PLANE_DIRECT):
+        if n <= PLANE_DIRECT:
             form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
         else:
             form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
@@ -307,7 +341,7 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         elif form == "scanned":
             used = {"turned": _scanned_size(length, n)}
         elif form == "prefix":
-            used = _prefix_sizes(min(-(-unit // 16) * 16, PLANE_LANES), n)
+            used = _prefix_sizes(min(unit, PLANE_LANES), n)
         axes += [address_of(form, work.real), count, extent, units, before, after, table, entries]
         sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
     return axes, sizes, np.concatenate(tables)
