@@ -11,7 +11,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window import planes, scanned
+from numba_lrn.algorithm.window import interleaved, planes, scanned
 from numba_lrn.algorithm.window.contract import Space
 from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.algorithm.window.prefix import RUNNING, blocks_of, period_of
@@ -398,3 +398,38 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
         assert max(used["turned"]) <= layout.turned
         used["turned"].clear()
         used["planes"].clear()
+
+
+@pytest.mark.parametrize("window", [(0, 40), (40, 0), (15, 15), (54, 54), (6, 7)])
+@pytest.mark.parametrize("real", ["float32", "float64"])
+def test_windows_over_vectors_stay_within_their_buffers(window, real, monkeypatch):
+    """By the plain twins, on arrays that have no more room than the plan gives them; what they sum is right, too."""
+    monkeypatch.setattr("numba_lrn.backends.cpu.tiles.address_of", lambda form, real: 0)  # compiles nothing
+    monkeypatch.setattr(interleaved, "real", getattr(np, real))
+    op = LocalResponseNorm.from_window((1, 2), (1, window[0]), (0, window[1]), 1.0, 0.75, 1.0)
+    dimensions = canonical((3, 2, 55), (0, 1, 2), op.windows(3))
+    plan = make_plan(dimensions, "backward", op, np.dtype(real), 2, False)
+    assert plan.variant.form == "interleaved"
+    layout, lanes = Layout(*map(int, plan.layout[: len(Layout._fields)])), 64 // np.dtype(real).itemsize
+    assert layout.tile_outers == lanes
+    assert 2 * 55 * lanes <= layout.planes // 2
+    terms = np.random.default_rng(1).uniform(0.5, 1.5, (2, 55, lanes)).astype(real)
+    for before, after in (window, window[::-1]):
+        sums = np.zeros(terms.size, real)
+        buffers = types.SimpleNamespace(turned=np.full(layout.turned, np.nan, real))
+        space = Space(55, lanes, lanes, before, after, 0, 0)
+        interleaved.plane_vectors(Planes(terms.reshape(-1), sums), buffers, space, 2, 0, 0, 55)
+        expected = [terms[:, max(i - before, 0) : i + after + 1].sum(axis=1, dtype=np.float64) for i in range(55)]
+        np.testing.assert_allclose(sums.reshape(terms.shape), np.stack(expected, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("block", [16, 17, 55, 64])
+def test_interleaved_and_back(block):
+    lanes = 16
+    planes_apart = np.arange(lanes * block, dtype=np.float32)
+    vectors, back = np.zeros_like(planes_apart), np.zeros_like(planes_apart)
+    space = Space(block, lanes, lanes, 0, 0, 0, 0)
+    interleaved.plane_interleaved(Planes(planes_apart, vectors), None, space, 1, 0, 0, block)
+    assert (vectors.reshape(block, lanes) == planes_apart.reshape(lanes, block).T).all()
+    interleaved.plane_apart(Planes(vectors, back), None, space, 1, 0, 0, block)
+    assert (back == planes_apart).all()
