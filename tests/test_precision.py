@@ -25,9 +25,9 @@ LANES, SAMPLED = 33, (0, 7, 31, 32)
 
 # form: (layout, sizes that it sums): the first and the last that it takes here; 8 and 1024 are even.
 FORMS = {
-    "direct": ("across rows", (1, 2, 3, 5, 8, 16)),
+    "direct": ("across rows", (1, 2, 3, 5, 8, 10)),
     "masked": ("contiguous", (2, 3, 5, 8, 24)),
-    "prefix": ("across rows", (17, 63, 255, 1024)),
+    "prefix": ("across rows", (11, 16, 63, 255, 1024)),
     "scanned": ("contiguous", (25, 63, 255, 1024)),
     "turned": ("contiguous", (41, 63, 255, 1024)),
     "interleaved": ("boxes", (25, 63, 255, 1024)),

@@ -33,7 +33,7 @@ from numba_lrn.operator import LocalResponseNorm
 # Thresholds, measured on a 2-core Xeon (Emerald Rapids, 2 MB of L2 a core), those of windows along short rows and of
 # memory on an EPYC (Zen 5, 1 MB of L2 a core, 32 MB of L3). docs/performance.md has the figures.
 FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
-DIRECT = 16  # windows up to this many elements are added term by term
+DIRECT = 10  # windows up to this many elements are added term by term
 ROW_DIRECT = 24  # the same along rows shorter than ROW
 TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW_DIRECT
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings

@@ -48,9 +48,9 @@ TURNED_TILE = 32 * 1024  # elements of a plane
 BOX_TILE = 192 * 1024
 # Boxes of so many elements and rows at most: several fill a tile, of so many elements.
 SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
-# Boxes of so many elements at most are interleaved where one of their windows has more than so many.
-INTERLEAVED, INTERLEAVED_DIRECT = 8192, 12
-PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box
+PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box,
+PLANE_LONG, PLANE_LONG_DIRECT = 64, 12  # or up to this many along rows of so many elements
+INTERLEAVED = 8192  # elements of a box that is interleaved, at most
 PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
 PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 
@@ -159,7 +159,7 @@ def is_interleaved(dimensions: tuple[Dimension, ...]) -> bool:
     first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
     elements = math.prod(dimension.extent for dimension in dimensions[first:])
     most = max(dimension.before + dimension.after + 1 for dimension in dimensions)
-    return dimensions[-1].extent < ROW and LINE <= elements <= INTERLEAVED and most > INTERLEAVED_DIRECT
+    return dimensions[-1].extent < ROW and LINE <= elements <= INTERLEAVED and most > PLANE_LONG_DIRECT
 
 
 def _split(extent: int, parts: int) -> int:
@@ -287,7 +287,7 @@ def _interleaved(work: Work, space: Space) -> Cut:
         if not work.dimensions[index].windowed:
             continue
         unit, n = lanes * math.prod(extents[index + 1 :]), before + after + 1
-        form = "direct" if n <= INTERLEAVED_DIRECT else "vectors" if unit == lanes else "prefix"
+        form = "direct" if n <= PLANE_LONG_DIRECT else "vectors" if unit == lanes else "prefix"
         used = _prefix_sizes(min(unit, PLANE_LANES), n) if form == "prefix" else {}
         if form == "vectors":
             used = {"turned": 2 * (max(before, after) + extent + n) * lanes}  # padded terms, and suffixes
@@ -326,7 +326,7 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         unit, n = units * lanes, before + after + 1
         blocks = outers if index == first else outers * rows * count
         short = unit < ROW and length * unit <= MASKED_TILE and length == extent
-        if n <= PLANE_DIRECT:
+        if n <= (PLANE_LONG_DIRECT if unit >= PLANE_LONG else PLANE_DIRECT):
             form = "masked" if short else "direct" if unit >= PLANE_ROW else "turned"
         else:
             form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
