@@ -11,7 +11,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.algorithm.geometry import Dimension, canonical, dense_order
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.algorithm.window import interleaved, planes, scanned
+from numba_lrn.algorithm.window import interleaved, planes, scanned, strips
 from numba_lrn.algorithm.window.contract import Space
 from numba_lrn.algorithm.window.planes import Planes
 from numba_lrn.algorithm.window.prefix import RUNNING, blocks_of, period_of
@@ -405,7 +405,7 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
 def test_windows_over_vectors_stay_within_their_buffers(window, real, monkeypatch):
     """By the plain twins, on arrays that have no more room than the plan gives them; what they sum is right, too."""
     monkeypatch.setattr("numba_lrn.backends.cpu.tiles.address_of", lambda form, real: 0)  # compiles nothing
-    monkeypatch.setattr(interleaved, "real", getattr(np, real))
+    monkeypatch.setattr(strips, "real", getattr(np, real))
     op = LocalResponseNorm.from_window((1, 2), (1, window[0]), (0, window[1]), 1.0, 0.75, 1.0)
     dimensions = canonical((3, 2, 55), (0, 1, 2), op.windows(3))
     plan = make_plan(dimensions, "backward", op, np.dtype(real), 2, False)
@@ -431,5 +431,5 @@ def test_interleaved_and_back(block):
     space = Space(block, lanes, lanes, 0, 0, 0, 0)
     interleaved.plane_interleaved(Planes(planes_apart, vectors), None, space, 1, 0, 0, block)
     assert (vectors.reshape(block, lanes) == planes_apart.reshape(lanes, block).T).all()
-    interleaved.plane_apart(Planes(vectors, back), None, space, 1, 0, 0, block)
+    interleaved.plane_separated(Planes(vectors, back), None, space, 1, 0, 0, block)
     assert (back == planes_apart).all()

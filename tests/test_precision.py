@@ -91,7 +91,7 @@ def settings(dtype, beta, sizes):
 
 def lengths(form, turn):
     """The next length; a form for large windows needs an axis that does not clip them to small ones."""
-    allowed = {"prefix": LENGTHS[1:], "scanned": LENGTHS[1:-1], "turned": (5000,), "interleaved": LENGTHS[1:]}.get(
+    allowed = {"prefix": LENGTHS[1:], "scanned": LENGTHS[1:-1], "turned": (5000,), "interleaved": LENGTHS[1:-1]}.get(
         form, LENGTHS
     )
     return allowed[turn % len(allowed)]

@@ -19,7 +19,7 @@ from numba_lrn.algorithm.window.strips import (
 
 
 class Axis(NamedTuple):
-    """One windowed axis of a box, after the first: what is summed along it, and by which form."""
+    """One pass from plane to plane: along which windowed axis of a box, and by which form."""
 
     form: Any
     count: Any  # how many of these axes a row of the first axis holds
@@ -29,6 +29,7 @@ class Axis(NamedTuple):
     after: Any
     table: Any  # where the positions of its elements begin, and how many they are: none but for ``masked``
     entries: Any
+    period: Any  # rows after which the form adds windows up in the same way again
 
 
 AXIS_FIELDS = len(Axis._fields)
@@ -39,7 +40,7 @@ def axis_of(axes, index):
     place = index * AXIS_FIELDS
     return Axis(
         axes[place], axes[place + 1], axes[place + 2], axes[place + 3],
-        axes[place + 4], axes[place + 5], axes[place + 6], axes[place + 7],
+        axes[place + 4], axes[place + 5], axes[place + 6], axes[place + 7], axes[place + 8],
     )  # fmt: skip
 
 
@@ -50,26 +51,34 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     """
     pieces = space.inner // space.unit
     width = pieces * tile.lanes
-    low = max(first - space.before, 0)
+    entries = space.axes.size // AXIS_FIELDS
+    last_axis = axis_of(space.axes, entries - 1)
+    # Where a period begins in the whole array one begins in the plane, too, whose first rows are then not used.
+    begin = first // last_axis.period * last_axis.period
+    low = max(begin - space.before, 0)
     high = min(last + space.after, space.length)
+    unused = low % last_axis.period
     rows = high - low
     outers = tile.outer_end - tile.outer
     further = (outers - 1) * space.length
-    source, target = two_planes(buffers, outers * rows * width)
+    whole_source, whole_target = two_planes(buffers, (unused + outers * rows) * width)
+    source, target = whole_source[unused * width :], whole_target[unused * width :]
     plane_terms(arrays, buffers, source, space, tile, low, further + high)
-    entries = space.axes.size // AXIS_FIELDS
     for index in range(entries - 1):
         axis = axis_of(space.axes, index)
         unit = axis.units * tile.lanes
         axes, length = outers * rows * axis.count, axis.length
         sum_plane(axis, buffers, source, target, axes, unit, space.transposed, length, positions, 0, length)
         source, target = target, source
+        whole_source, whole_target = whole_target, whole_source
     if TERMS > 0:
         if tile.lanes == space.unit:
             box_rows(arrays, buffers, par, space, tile, source, width, low, first, last)
             return
-    axis = axis_of(space.axes, entries - 1)
-    sum_plane(axis, buffers, source, target, outers, width, space.transposed, rows, positions, first - low, last - low)
+    sum_plane(
+        last_axis, buffers, whole_source, whole_target, outers, width, space.transposed, unused + rows, positions,
+        unused + begin - low, unused + last - low,
+    )  # fmt: skip
     run, end = first * pieces, (further + last) * pieces
     while run < end:
         # Where the tile has all lanes, its rows are one run in memory.
@@ -185,4 +194,4 @@ def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, coun
 @injected
 def sum_plane(axis, buffers, source, target, outers, unit, mirrored, length, positions, first, last):
     """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
-    raise NotImplementedError("a backend injects the call of plane_direct, plane_masked, plane_prefix or plane_turned")
+    raise NotImplementedError("a backend injects the call of one of the passes of planes.py and interleaved.py")

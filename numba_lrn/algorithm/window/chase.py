@@ -22,7 +22,8 @@ def chase(arrays, buffers, par, space, tile, first, last):
     """Rows ``first`` … ``last − 1`` of one stage, and each time the row of the next that has just become complete.
 
     The windows of both must be full. Two stages in one loop keep the adders busy while the buffers are read: over 74 MB
-    backward takes 1.65 × its roof so, 2.05 with the stages one after the other. In cache there is no difference.
+    backward takes 1.65 × its roof so, 2.05 with the stages one after the other; in the caches, where tiles have few
+    lanes, 0.9 of the time.
     """
     lanes = tile.lanes
     # No longer than a row: a strip must not read the results that it keeps. And whole cache lines, so that the next
@@ -50,7 +51,7 @@ def chase(arrays, buffers, par, space, tile, first, last):
 
 @loop
 def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
-    """Sum and emit ``count`` neighbours, and past the caches those BEFORE rows before them in the next stage."""
+    """Sum and emit ``count`` neighbours, and those BEFORE rows before them in the next stage."""
     behind_at, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
     notes = no_notes()
     for j in range(count):

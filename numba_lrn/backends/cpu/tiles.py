@@ -49,8 +49,8 @@ BOX_TILE = 192 * 1024
 # Boxes of so many elements and rows at most: several fill a tile, of so many elements.
 SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
 PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box,
-PLANE_LONG, PLANE_LONG_DIRECT = 64, 12  # or up to this many along rows of so many elements
-INTERLEAVED = 8192  # elements of a box that is interleaved, at most
+PLANE_LONG, PLANE_LONG_DIRECT = 64, 14  # or up to this many along rows of so many elements
+INTERLEAVED = 4096  # elements of a box that is interleaved, at most: a tile of them is 256 KB
 PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
 PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 
@@ -124,7 +124,7 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     if work.form == "direct" and work.kept and not work.in_place:
         step = max(2 * space.n, DIRECT_KEPT // work.kept // cut.lanes - space.n)
     pieces = space.inner // space.unit
-    held = _apart(cut.outers * min(space.length, min(step, cut.rows) + space.n - 1) * pieces * cut.lanes)
+    held = _padded(cut.outers * min(space.length, min(step, cut.rows) + space.n - 1) * pieces * cut.lanes)
     strip = SHARED_STRIP if RECIPES[work.recipe].sums else STRIP
     sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes.update(cut.sizes, total=max(strip, cut.sizes.get("total", 0)))
@@ -132,7 +132,7 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     tiles = -(-space.outers // cut.outers) * -(-space.length // cut.rows) * -(-space.unit // cut.lanes)
     layout = Layout(
         *space, cut.outers, cut.rows, cut.lanes, tiles, step, strip, 0, 0, int(not work.in_place), held,
-        **{name: _apart(size) for name, size in sizes.items()},
+        **{name: _padded(size) for name, size in sizes.items()},
     )  # fmt: skip
     return layout, cut.axes, cut.positions
 
@@ -267,10 +267,11 @@ def _box(work: Work, space: Space) -> Cut:
     if row * length * unit > 2 * BOX_TILE and (work.in_place or row * 3 * n * unit > BOX_TILE) and unit >= 2 * ROW:
         lanes = max(_split(unit, -(-row * length * unit // BOX_TILE)), min(unit, ROW))
     if not work.in_place and row * length * lanes > 2 * BOX_TILE:
-        rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // n) * n)
+        rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period_of(n)) * period_of(n))
     if is_small_box(work.dimensions):
         outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))
-    plane_rows = min(length, rows + 2 * (n - 1))
+    # A window more on either side, and what comes before a period.
+    plane_rows = length if rows == length else rows + 2 * (n - 1) + 2 * (period_of(n) - 1)
     axes, sizes, positions = _axes(work, outers, plane_rows, lanes)
     sizes["planes"] = _two_planes(outers * plane_rows * row * lanes)
     return Cut(outers, rows, lanes, sizes, axes, positions)
@@ -281,7 +282,7 @@ def _interleaved(work: Work, space: Space) -> Cut:
     lanes, block = LINE // work.itemsize, space.length * space.inner
     extents = [dimension.extent for dimension in work.dimensions]
     sizes: dict[str, int] = {}
-    axes = [address_of("interleaved", work.real), 1, block, lanes, 0, 0, 0, 0]
+    axes = [address_of("interleaved", work.real), 1, block, lanes, 0, 0, 0, 0, 1]
     for index in range(len(work.dimensions) - 2, work.first - 1, -1):
         extent, before, after = work.dimensions[index]
         if not work.dimensions[index].windowed:
@@ -292,9 +293,9 @@ def _interleaved(work: Work, space: Space) -> Cut:
         if form == "vectors":
             used = {"turned": 2 * (max(before, after) + extent + n) * lanes}  # padded terms, and suffixes
         axes += [address_of(form, work.real), math.prod(extents[work.first : index])]
-        axes += [extent, unit, before, after, 0, 0]
+        axes += [extent, unit, before, after, 0, 0, 1]
         sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
-    axes += [address_of("apart", work.real), 1, block, lanes, 0, 0, 0, 0]
+    axes += [address_of("separated", work.real), 1, block, lanes, 0, 0, 0, 0, 1]
     sizes["planes"] = _two_planes(lanes * block)
     return Cut(lanes, space.length, space.unit, sizes, axes, NONE)
 
@@ -323,7 +324,8 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         count = math.prod(dimension.extent for dimension in work.dimensions[first + 1 : index])
         units = math.prod(dimension.extent for dimension in work.dimensions[index + 1 : -1])
         length = rows if index == first else extent
-        unit, n = units * lanes, before + after + 1
+        # Which form does not depend on how lanes are cut.
+        unit, n = units * work.dimensions[-1].extent, before + after + 1
         blocks = outers if index == first else outers * rows * count
         short = unit < ROW and length * unit <= MASKED_TILE and length == extent
         if n <= (PLANE_LONG_DIRECT if unit >= PLANE_LONG else PLANE_DIRECT):
@@ -337,17 +339,18 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
             tables.append(np.tile(np.repeat(np.arange(length, dtype=np.int32), unit), groups))
             entries = tables[-1].size
         elif form == "turned":
-            used = _turned_sizes(blocks, length, unit, n)
+            used = _turned_sizes(blocks, length, units * lanes, n)
         elif form == "scanned":
             used = {"turned": _scanned_size(length, n)}
         elif form == "prefix":
-            used = _prefix_sizes(min(unit, PLANE_LANES), n)
-        axes += [address_of(form, work.real), count, extent, units, before, after, table, entries]
+            used = _prefix_sizes(min(units * lanes, PLANE_LANES), n)
+        period = period_of(n) if form in ("prefix", "turned") else 1
+        axes += [address_of(form, work.real), count, extent, units, before, after, table, entries, period]
         sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
     return axes, sizes, np.concatenate(tables)
 
 
-def _apart(size: int) -> int:
+def _padded(size: int) -> int:
     """A size of whole cache lines, 3/8 of a page more than whole pages: no buffer lies where another does in its page.
 
     A processor that compares the lower bits of addresses makes a load wait for a store to the same place of another
@@ -359,7 +362,7 @@ def _apart(size: int) -> int:
 
 def _two_planes(size: int) -> int:
     """The size of a buffer of two planes, whose sums may exceed them."""
-    return 2 * _apart(size + SLACK)
+    return 2 * _padded(size + SLACK)
 
 
 def _scanned_size(rows: int, n: int) -> int:

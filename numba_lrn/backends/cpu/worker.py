@@ -62,7 +62,7 @@ class Layout(NamedTuple):
     strip: int  # elements summed and emitted at a time
     streaming: int  # 1 where the results go past the caches
     ahead: int  # how many elements ahead of a strip is asked for; 0 for none
-    apart: int  # 1 where the result does not lie over an input
+    separate: int  # 1 where the result does not lie over an input
     held: int  # size of a buffer that is kept between stages, in elements
     total: int  # sizes of the buffers, in elements
     residual: int
@@ -128,7 +128,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         scalars[5], scalars[6], scalars[7], scalars[8], scalars[9],
     )  # fmt: skip
     outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
-    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, apart, held = (
+    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, separate, held = (
         layout[6],
         layout[7],
         layout[8],
@@ -191,20 +191,20 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
             first,
             last,
             step,
-            apart,
+            separate,
             held,
         )
     fence()
 
 
 def run_tile(
-    arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, apart, held
+    arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, separate, held
 ):
     """All stages on one tile."""
     space = Space(length, inner, unit, before, after, 0, axes)
     if BEHIND:
         mirror = Space(length, inner, unit, after, before, 1, axes)
-        run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, apart, held)
+        run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, separate, held)
     else:
         run_ahead(arrays, buffers, par, space, tile, positions, first, last, step)
 
@@ -218,7 +218,7 @@ def run_ahead(arrays, buffers, par, space, tile, positions, first, last, step):
             ahead(arrays, buffers, par, space, based(tile, row), positions, row, min(row + step, last))
 
 
-def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, apart, held):
+def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, separate, held):
     """Transposed windows come behind; the other stages run ahead of them by the rows that they reach.
 
     Between two turns the rows that are still needed move to the front of the buffers, which then stay in L2.
@@ -234,7 +234,7 @@ def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last
         turn = based(tile, base)
         if CHASES:
             chased_turn(
-                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, apart
+                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, separate
             )
         else:
             run_shared(arrays, buffers, par, space, turn, positions, done, ready, first, last)
@@ -258,7 +258,7 @@ def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, l
         ahead(arrays, buffers, par, space, tile, positions, low, high)
 
 
-def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, apart):
+def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, separate):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
     Both run in one loop on the rows where both have full windows, unless the result overwrites what one of them might
@@ -268,7 +268,7 @@ def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, read
     begin = max(done, row + before, before + after)
     end = min(ready, space.length - after, last)
     low, high = begin - before, end - before
-    if begin >= end or not apart:
+    if begin >= end or not separate:
         begin = end = ready
         low = high = stop
     # Before the chase, then after it. Written out twice, the stages took 8 s more to compile.
