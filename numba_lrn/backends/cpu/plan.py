@@ -154,6 +154,8 @@ def _asks_ahead(work: Work, dtype: np.dtype, power: str) -> bool:
     if work.form in ("prefix", "scanned"):
         return not half
     if work.form == "direct":
+        if not any(dimension.windowed for dimension in work.dimensions):  # there is no next row
+            return False
         return half or not work.fused or work.recipe != "backward" or not power.startswith(LONG_POWERS)
     return work.form in ("box", "interleaved") or (work.form == "masked" and not work.fused)
 
