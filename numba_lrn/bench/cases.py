@@ -69,8 +69,9 @@ BOTH = ("nchw", "nhwc")
 WINDOWS = (1, 3, 5, 9, 17, 33, 63, 127, 255)
 
 # Sources: AlexNet: Krizhevsky et al. 2012, section 3.3, where alpha = 1e-4 is printed undivided. CaffeNet and
-# GoogLeNet: the deploy files of BVLC Caffe. ZFNet: the deploy file of py-faster-rcnn (the paper prints no
-# parameters). VGG-M: Chatfield et al. 2014, with the parameters of its published models.
+# GoogLeNet: the deploy files of BVLC Caffe; CIFAR-10: its "full" network, trained on 100 images at a time. ZFNet: the
+# deploy file of py-faster-rcnn (the paper prints no parameters). VGG-M: Chatfield et al. 2014, with the parameters of
+# its published models.
 CASES = (
     Case("alexnet-norm1", "networks", (64, 96, 55, 55), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
     Case("alexnet-norm2", "networks", (64, 256, 27, 27), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
@@ -78,6 +79,8 @@ CASES = (
     Case("caffenet-norm2", "networks", (64, 256, 13, 13), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
     Case("zfnet-norm1", "networks", (16, 96, 112, 112), 3, 5e-5, 0.75, 1.0, within=True, layouts=BOTH),
     Case("zfnet-norm2", "networks", (64, 256, 29, 29), 3, 5e-5, 0.75, 1.0, within=True, layouts=BOTH),
+    Case("cifar10-norm1", "networks", (100, 32, 16, 16), 3, 5e-5, 0.75, 1.0, within=True),
+    Case("cifar10-norm2", "networks", (100, 32, 8, 8), 3, 5e-5, 0.75, 1.0, within=True),
     Case("googlenet-norm1", "networks", (64, 64, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
     Case("googlenet-norm2", "networks", (32, 192, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
     Case("vgg-m-norm1", "networks", (32, 96, 109, 109), 5, 5e-4, 0.75, 2.0, layouts=BOTH),

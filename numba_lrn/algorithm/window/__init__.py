@@ -15,8 +15,8 @@ algorithm/recipes.py. One contract, several forms:
 * ``scanned``: along a contiguous axis, prefix sums restarted every n elements, within vectors: n = 63 takes 0.6 ns an
   element so and 2.0 turned; sums of 2, 4, 8, … neighbours by shifted additions took longer still. Parts of long axes
   go by ``turned``, which scans them from plane to plane.
-* ``box``: several axes, one after the other on a tile of terms, each by ``direct``, ``masked``, ``prefix`` or
-  ``turned``.
+* ``box``: several axes, one after the other on a tile of terms, each by one of the forms above.
+* ``interleaved``: small boxes with large windows, as many at a time as a vector has elements: prefix sums of vectors.
 
 Which form runs is decided by the backend from (n, length, layout, dtype) alone; every form adds in an order that
 depends on the position along the axis alone, so the bits depend on neither batch, threads nor tiles.

@@ -45,7 +45,7 @@ def axis_of(axes, index):
 
 
 def box(arrays, buffers, par, space, tile, positions, first, last):
-    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index, or all for several.
+    """Rows ``first`` … ``last − 1`` of the first windowed axis of a box, for one outer index; all rows for several.
 
     ``space.axes`` lists the windowed axes from the innermost to the first.
     """
@@ -53,7 +53,7 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     width = pieces * tile.lanes
     entries = space.axes.size // AXIS_FIELDS
     last_axis = axis_of(space.axes, entries - 1)
-    # Where a period begins in the whole array one begins in the plane, too, whose first rows are then not used.
+    # A period begins in the plane where one does in the whole array; rows before ``low`` are there for that only.
     begin = first // last_axis.period * last_axis.period
     low = max(begin - space.before, 0)
     high = min(last + space.after, space.length)

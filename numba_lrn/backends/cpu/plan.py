@@ -115,8 +115,8 @@ def make_plan(
     fuses = form in ("direct", "masked") or (form == "box" and not is_small_box(dimensions))
     terms = sum(window) + 1 if fuses and window in FUSED else 0
     # By roots, y has up to an ulp more: 4.4 with the sums of 16 terms, 4.5 in boxes, where 4 are promised.
-    exact = form in ("prefix", "turned", "scanned") or (terms > 0 and form != "box")  # which interleaved ones are, too
-    roots = processor().roots and (exact or not recipe.startswith("forward"))
+    spared = form in ("prefix", "turned", "scanned") or (terms > 0 and form != "box")
+    roots = processor().roots and (spared or not recipe.startswith("forward"))
     power = power_function(op.beta, op.scale, op.k, real, roots, processor().roots)
     # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
     narrow = processor().narrow and dtype.itemsize >= 4
