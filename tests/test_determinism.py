@@ -6,6 +6,7 @@ import pytest
 
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.geometry import canonical, dense_order
+from numba_lrn.algorithm.window.box import AXIS_FIELDS
 from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
@@ -55,6 +56,15 @@ def dimensions_of(op, x):
 def test_the_cases_take_the_forms_that_they_name(case):
     op, x = case.operator(), np.empty(case.shape, np.float32)
     assert choose_form(dimensions_of(op, x)) == case.form
+
+
+@pytest.mark.parametrize("case", [*FORMS.values(), *TILED.values()], ids=[*FORMS, *TILED])
+def test_tables_of_axes_have_whole_entries(case):
+    """Kernels read entries of AXIS_FIELDS numbers, and nothing checks that they are there."""
+    op, x = case.operator(), np.empty(case.shape, np.float32)
+    table = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 2, False).layout.size - len(Layout._fields)
+    assert table % AXIS_FIELDS == 0
+    assert (table > 0) == (case.form in ("box", "interleaved", "turned", "scanned"))
 
 
 @every_tiled_form

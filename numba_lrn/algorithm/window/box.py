@@ -61,22 +61,23 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
     rows = high - low
     outers = tile.outer_end - tile.outer
     further = (outers - 1) * space.length
-    whole_source, whole_target = two_planes(buffers, (unused + outers * rows) * width)
-    source, target = whole_source[unused * width :], whole_target[unused * width :]
-    plane_terms(arrays, buffers, source, space, tile, low, further + high)
+    skipped = unused * width
+    source, target = two_planes(buffers, skipped + outers * rows * width)
+    plane_terms(arrays, buffers, source[skipped:], space, tile, low, further + high)
     for index in range(entries - 1):
         axis = axis_of(space.axes, index)
         unit = axis.units * tile.lanes
-        axes, length = outers * rows * axis.count, axis.length
-        sum_plane(axis, buffers, source, target, axes, unit, space.transposed, length, positions, 0, length)
+        sum_plane(
+            axis, buffers, source[skipped:], target[skipped:], outers * rows * axis.count, unit, space.transposed,
+            axis.length, positions, 0, axis.length,
+        )  # fmt: skip
         source, target = target, source
-        whole_source, whole_target = whole_target, whole_source
     if TERMS > 0:
         if tile.lanes == space.unit:
-            box_rows(arrays, buffers, par, space, tile, source, width, low, first, last)
+            box_rows(arrays, buffers, par, space, tile, source[skipped:], width, low, first, last)
             return
     sum_plane(
-        last_axis, buffers, whole_source, whole_target, outers, width, space.transposed, unused + rows, positions,
+        last_axis, buffers, source, target, outers, width, space.transposed, unused + rows, positions,
         unused + begin - low, unused + last - low,
     )  # fmt: skip
     run, end = first * pieces, (further + last) * pieces
@@ -86,7 +87,7 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
         at = (tile.outer * space.length * pieces + run) * space.unit + tile.lane
         place = run * tile.lanes
         slot = place - tile.base * width
-        write_row(arrays, buffers, par, tile, at, slot, target, place - low * width, runs * tile.lanes)
+        write_row(arrays, buffers, par, tile, at, slot, target, skipped + place - low * width, runs * tile.lanes)
         run += runs
 
 

@@ -49,9 +49,7 @@ def scanned(arrays, buffers, par, space, tile, positions, first, last):
         at = outer * length
         slot = (outer - tile.outer) * length
         padded_terms(arrays, buffers, terms, at, slot, SLACK + space.before, many, length, scan.terms)
-        sum_plane(
-            axis, buffers, terms, sums, many, 1, space.transposed, length, positions, 0, length
-        )  # fmt: skip
+        sum_plane(axis, buffers, terms, sums, many, 1, space.transposed, length, positions, 0, length)
         write_row(arrays, buffers, par, tile, at, slot, sums, 0, many * length)
 
 

@@ -192,10 +192,10 @@ def _vectors(element):
     return lanes, ir.VectorType(element, lanes)
 
 
-def _shuffle(builder, vector, lanes):
-    """The vector with its lanes in another order."""
+def _shuffle(builder, vector, lanes, second=None):
+    """Lanes of the vector in another order; those of a second one count on."""
     mask = ir.Constant(ir.VectorType(INT32, len(lanes)), [INT32(lane) for lane in lanes])
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+    return builder.shuffle_vector(vector, second or ir.Constant(vector.type, ir.Undefined), mask)
 
 
 def _hidden_zeros(builder, vector, count):
@@ -225,8 +225,7 @@ def _shift(builder, vector, zeros, reach, downwards):
     """The lanes moved by ``reach``, with zeros where none came from."""
     count = vector.type.count
     both, first = ((vector, zeros), reach) if downwards else ((zeros, vector), count - reach)
-    mask = ir.Constant(ir.VectorType(INT32, count), [INT32(first + lane) for lane in range(count)])
-    return builder.shuffle_vector(*both, mask)
+    return _shuffle(builder, both[0], range(first, first + count), both[1])
 
 
 def _scan_vectors(builder, vector, count, emit):
@@ -363,8 +362,8 @@ def interleave(typingctx, source, at, pitch, target, place, target_pitch):
             changed = list(rows)
             for i in range(lanes):
                 if i & reach == 0:
-                    changed[i] = _shuffled(builder, rows[i], rows[i + reach], low)
-                    changed[i + reach] = _shuffled(builder, rows[i], rows[i + reach], high)
+                    changed[i] = _shuffle(builder, rows[i], low, rows[i + reach])
+                    changed[i + reach] = _shuffle(builder, rows[i], high, rows[i + reach])
             rows = changed
             reach *= 2
         for j, row in enumerate(rows):
@@ -375,12 +374,6 @@ def interleave(typingctx, source, at, pitch, target, place, target_pitch):
 
     index = types.int64
     return types.void(source, index, index, target, index, index), codegen
-
-
-def _shuffled(builder, first, second, lanes):
-    """Lanes of two vectors, those of the second counted on."""
-    mask = ir.Constant(ir.VectorType(INT32, len(lanes)), [INT32(lane) for lane in lanes])
-    return builder.shuffle_vector(first, second, mask)
 
 
 SHARED = (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.algorithm.window.box import Axis
 from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
 from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
@@ -58,6 +59,12 @@ PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 NONE = np.zeros(1, np.int32)  # in the place of a table of positions
 
 
+def _first_windowed(dimensions: tuple[Dimension, ...]) -> int:
+    """The first windowed dimension; the last one where there is none."""
+    windowed = (index for index, dimension in enumerate(dimensions) if dimension.windowed)
+    return next(windowed, len(dimensions) - 1)
+
+
 class Work(NamedTuple):
     """What is cut into tiles."""
 
@@ -85,8 +92,7 @@ class Work(NamedTuple):
     @property
     def first(self) -> int:
         """The first windowed dimension; the last one where there is none."""
-        windowed = (index for index, dimension in enumerate(self.dimensions) if dimension.windowed)
-        return next(windowed, len(self.dimensions) - 1)
+        return _first_windowed(self.dimensions)
 
 
 class Space(NamedTuple):
@@ -149,17 +155,19 @@ def _space(work: Work) -> Space:
 
 def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
     """Whether the windows at the edges of a box are so many that its rows make no long loops."""
-    first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
-    elements = math.prod(dimension.extent for dimension in dimensions[first:])
-    return elements <= SMALL_BOX and dimensions[first].extent <= SMALL_BOX_ROWS
+    return _elements(dimensions) <= SMALL_BOX and dimensions[_first_windowed(dimensions)].extent <= SMALL_BOX_ROWS
 
 
 def is_interleaved(dimensions: tuple[Dimension, ...]) -> bool:
     """Whether a box over short rows is so small, and a window of it so large, that several boxes are interleaved."""
-    first = next(index for index, dimension in enumerate(dimensions) if dimension.windowed)
-    elements = math.prod(dimension.extent for dimension in dimensions[first:])
     most = max(dimension.before + dimension.after + 1 for dimension in dimensions)
-    return dimensions[-1].extent < ROW and LINE <= elements <= INTERLEAVED and most > PLANE_LONG_DIRECT
+    small = LINE <= _elements(dimensions) <= INTERLEAVED
+    return dimensions[-1].extent < ROW and small and most > PLANE_LONG_DIRECT
+
+
+def _elements(dimensions: tuple[Dimension, ...]) -> int:
+    """Elements of a box for each outer index."""
+    return math.prod(dimension.extent for dimension in dimensions[_first_windowed(dimensions) :])
 
 
 def _split(extent: int, parts: int) -> int:
@@ -246,7 +254,7 @@ def _turned(work: Work, space: Space) -> Cut:
     else:
         form, sizes = "turned", _turned_sizes(outers, plane_rows, space.inner, n)
     sizes["planes"] = _two_planes(outers * plane_rows * space.inner)
-    axes = [address_of(form, work.real), 1, space.length, space.inner, space.before, space.after, 0, 0]
+    axes = _entry(work, form, 1, space.length, space.inner, space.before, space.after)
     return Cut(outers, rows, space.inner, sizes, axes, NONE)
 
 
@@ -254,7 +262,7 @@ def _scanned(work: Work, space: Space) -> Cut:
     """Tiles of whole outer indices."""
     scan = scan_of(space.length, space.n)
     sizes = {"turned": scan.group * scan.suffixes, "planes": scan.group * (scan.terms + space.length) + SLACK}
-    axes = [address_of("joined", work.real), 1, space.length, 1, space.before, space.after, 0, 0]
+    axes = _entry(work, "joined", 1, space.length, 1, space.before, space.after)
     return Cut(_outers(work, space, TURNED_TILE), space.length, 1, sizes, axes, NONE)
 
 
@@ -282,7 +290,7 @@ def _interleaved(work: Work, space: Space) -> Cut:
     lanes, block = LINE // work.itemsize, space.length * space.inner
     extents = [dimension.extent for dimension in work.dimensions]
     sizes: dict[str, int] = {}
-    axes = [address_of("interleaved", work.real), 1, block, lanes, 0, 0, 0, 0, 1]
+    axes = _entry(work, "interleaved", 1, block, lanes)
     for index in range(len(work.dimensions) - 2, work.first - 1, -1):
         extent, before, after = work.dimensions[index]
         if not work.dimensions[index].windowed:
@@ -292,10 +300,9 @@ def _interleaved(work: Work, space: Space) -> Cut:
         used = _prefix_sizes(min(unit, PLANE_LANES), n) if form == "prefix" else {}
         if form == "vectors":
             used = {"turned": 2 * (max(before, after) + extent + n) * lanes}  # padded terms, and suffixes
-        axes += [address_of(form, work.real), math.prod(extents[work.first : index])]
-        axes += [extent, unit, before, after, 0, 0, 1]
-        sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
-    axes += [address_of("separated", work.real), 1, block, lanes, 0, 0, 0, 0, 1]
+        axes += _entry(work, form, math.prod(extents[work.first : index]), extent, unit, before, after)
+        _enlarge(sizes, used)
+    axes += _entry(work, "separated", 1, block, lanes)
     sizes["planes"] = _two_planes(lanes * block)
     return Cut(lanes, space.length, space.unit, sizes, axes, NONE)
 
@@ -345,9 +352,22 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         elif form == "prefix":
             used = _prefix_sizes(min(units * lanes, PLANE_LANES), n)
         period = period_of(n) if form in ("prefix", "turned") else 1
-        axes += [address_of(form, work.real), count, extent, units, before, after, table, entries, period]
-        sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
+        axes += _entry(work, form, count, extent, units, before, after, table, entries, period)
+        _enlarge(sizes, used)
     return axes, sizes, np.concatenate(tables)
+
+
+def _entry(
+    work: Work, form: str, count: int, length: int, units: int, before: int = 0, after: int = 0,
+    table: int = 0, entries: int = 0, period: int = 1,
+) -> list[int]:  # fmt: skip
+    """One pass as the table of axes has it."""
+    return list(Axis(address_of(form, work.real), count, length, units, before, after, table, entries, period))
+
+
+def _enlarge(sizes: dict[str, int], used: dict[str, int]) -> None:
+    """Make room for one pass more among those that share buffers."""
+    sizes.update((name, max(sizes.get(name, 0), size)) for name, size in used.items())
 
 
 def _padded(size: int) -> int:

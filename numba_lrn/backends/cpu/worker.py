@@ -177,23 +177,9 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         outer_end, lanes = min(outer + tile_outers, outers), min(tile_lanes, unit - lane)
         tile = Tile(outer, outer_end, lane, lanes, base, rows, strip, streaming, ahead_of_strip)
         run_tile(
-            arrays,
-            buffers,
-            par,
-            length,
-            inner,
-            unit,
-            before,
-            after,
-            axes,
-            tile,
-            positions,
-            first,
-            last,
-            step,
-            separate,
-            held,
-        )
+            arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step,
+            separate, held,
+        )  # fmt: skip
     fence()
 
 
