@@ -154,6 +154,7 @@ FORMS = {
     "scanned": Case("scanned", (3, 61), 1, 11, 14),
     "turned, short rows": Case("turned", (2, 40, 3), 1, 27, 14),
     "fused across rows": Case("direct", (2, 40, 5, 13), 1, 2, 2),
+    "fused across rows that are cut": Case("direct", (2, 13, 7, 111), 1, 2, 2),
     "fused, contiguous axis": Case("masked", (7, 13), 1, 2, 2),
     "box by masks": Case("box", (3, 2, 6, 7), (2, 3), (1, 2), (2, 0)),
     "box by rows": Case("box", (2, 6, 9, 17), (1, 2), (2, 1), (1, 0)),

@@ -108,6 +108,8 @@ def test_innermost_loops_are_vectorised(recipe, form, dtype, n):
         # Both stages in one loop, past the caches and in them.
         both = [loop for loop in loops if count(loop, MULTIPLY_ADD) >= 7 and count(loop, ADD) >= 6]
         assert {count(loop, r"vmovntps") > 0 for loop in both} == {False, True}
+        # And for two rows at a time.
+        assert any(count(loop, MULTIPLY_ADD) >= 14 and count(loop, ADD) >= 12 for loop in both)
     if recipe == "backward":
         assert any(count(loop, ADD) >= 4 for loop in loops)
     # The power and what surrounds it.

@@ -31,6 +31,8 @@ TILED = {
     "box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 1), (1, 4)),
     "fused box, rows cut": Case("box", (2, 801, 802), (1, 2), (2, 2), (2, 2)),
     "box by prefixes, rows cut": Case("box", (1, 600, 40, 40), (1, 2), (8, 7), (8, 9)),
+    "box of long rows": Case("box", (2, 40, 5003), (1, 2), (2, 1), (1, 3)),
+    "fused box, one plane": Case("box", (1, 300, 301), (1, 2), (2, 2), (2, 2)),
     "box of short rows, turned, rows cut": Case("box", (1, 40001, 4, 3), (1, 2), (22, 2), (20, 1)),
     "box, lanes cut in place": Case("box", (3, 80, 78, 64), (1, 2), (6, 7), (8, 6)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
@@ -73,6 +75,16 @@ def test_the_tiled_cases_have_several_tiles(case):
     assert x.nbytes > SERIAL_BYTES
     plan = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 3, False)
     assert plan.layout[Layout._fields.index("tiles")] > 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_case_of_rows_that_are_cut_has_parts_of_rows(dtype):
+    """In these backward takes two rows at a time."""
+    case = FORMS["fused across rows that are cut"]
+    op, x = case.operator(), np.empty(case.shape, dtype)
+    layout = Layout(*make_plan(dimensions_of(op, x), "backward", op, x.dtype, 1, False).layout)
+    assert layout.tile_lanes < layout.inner
+    assert not layout.streaming
 
 
 @every_tiled_form

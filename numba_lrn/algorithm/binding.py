@@ -17,6 +17,12 @@ def loop(function: Callable) -> Callable:
     return function
 
 
+def apart(function: Callable) -> Callable:
+    """Mark a loop of which no array that it writes lies over one that it reads; a compiler need not look."""
+    function.__dict__["is_apart"] = True
+    return function
+
+
 def injected(function: Callable) -> Callable:
     """Mark what a backend replaces. Where it does not, compiling a call of the function fails."""
     function.__dict__["is_injected"] = True

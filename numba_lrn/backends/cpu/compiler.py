@@ -8,7 +8,7 @@ from typing import Any
 
 import numba
 
-from numba_lrn.backends.cpu.linking import EntryCompiler, LoopCompiler, PartCompiler
+from numba_lrn.backends.cpu.linking import ApartLoopCompiler, EntryCompiler, LoopCompiler, PartCompiler
 from numba_lrn.backends.sources import cache_enabled as cache_enabled
 from numba_lrn.backends.sources import sources_stamp as sources_stamp
 
@@ -19,10 +19,10 @@ OPTIONS = {"error_model": "numpy", "nogil": True}
 
 def compile_part(function: Callable) -> Callable:
     """A function to be called by compiled ones only. All but the loops become part of their callers."""
-    loop = "is_loop" in function.__dict__
+    loop, apart = "is_loop" in function.__dict__, "is_apart" in function.__dict__
     return numba.njit(
         function,
-        pipeline_class=LoopCompiler if loop else PartCompiler,
+        pipeline_class=ApartLoopCompiler if apart else LoopCompiler if loop else PartCompiler,
         forceinline=not loop,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
