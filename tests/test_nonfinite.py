@@ -27,7 +27,12 @@ def reach_backward(op, shape, index):
 
 def places(shape):
     """Both ends, the middle, and one that only the second of two neighbouring rows sees (11 of 13)."""
-    fractions = (lambda extent: 0, lambda extent: extent - 1, lambda extent: extent // 2, lambda extent: extent * 7 // 8)
+    fractions = (
+        lambda extent: 0,
+        lambda extent: extent - 1,
+        lambda extent: extent // 2,
+        lambda extent: extent * 7 // 8,
+    )
     return [tuple(fraction(extent) for extent in shape) for fraction in fractions]
 
 

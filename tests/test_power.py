@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from numba_lrn.algorithm import formulas, power
+from numba_lrn.algorithm import formulas, power, power64
 from numba_lrn.backends.cpu.compiler import OPTIONS
 from numba_lrn.backends.cpu.kernels import _mathematics
 from numba_lrn.backends.cpu.plan import GENERAL_BETA, power_function, scalars_of
@@ -111,7 +111,14 @@ def test_which_function_is_chosen(roots):
         3.0: f"power_wide{divided}",
         2000.0: "power_platform",
     }
-    assert power_function(0.6, 1.0, 1.0, np.float64) == "power_platform"
+    wide = {beta: power_function(beta, 1.0, 1.0, np.float64, roots, roots) for beta in (0.75, 0.6, -3.0, 4.0, 4.5)}
+    assert wide == {
+        0.75: f"power_three_quarters{ending}",
+        0.6: "power_general",
+        -3.0: "power_wide",
+        4.0: "power_wide",
+        4.5: "power_platform",
+    }
 
 
 @pytest.mark.parametrize(("scale", "k"), [(1.0, 0.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1e-40)])
@@ -223,11 +230,12 @@ def test_beta_in_two_floats(name):
 
 
 @by_steps_or_roots
-def test_general_power_is_used_only_where_it_cannot_overflow(roots):
-    extremes = np.array([np.finfo(np.float32).tiny, np.finfo(np.float32).max], np.float32)
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_general_power_is_used_only_where_it_cannot_overflow(roots, real):
+    extremes = np.array([np.finfo(real).tiny, np.finfo(real).max], real)
     for beta in (GENERAL_BETA - 1e-9, 1e-9 - GENERAL_BETA):
-        got, _ = powers_of(extremes, beta, "float32", roots=roots)
-        error, truth = errors(got, extremes, -beta, np.float32)
+        got, _ = powers_of(extremes, beta, real.__name__, roots=roots)
+        error, truth = errors(got, extremes, -beta, real)
         assert_below(error, 2.0, got, truth, beta)
 
 
@@ -244,7 +252,13 @@ def compiled_logarithm(name, real):
 
 
 @pytest.mark.parametrize(
-    ("name", "real"), [("logarithm", "float32"), ("logarithm_platform", "float32"), ("logarithm_platform", "float64")]
+    ("name", "real"),
+    [
+        ("logarithm", "float32"),
+        ("logarithm", "float64"),
+        ("logarithm_platform", "float32"),
+        ("logarithm_platform", "float64"),
+    ],
 )
 def test_error_of_the_logarithm(name, real, record_property):
     d = every_scale(getattr(np, real))
@@ -258,11 +272,13 @@ def test_error_of_the_logarithm(name, real, record_property):
     assert got[d == 1].tolist() == [0.0] * np.count_nonzero(d == 1)
 
 
-def test_platform_logarithm_at_special_values():
-    d = np.array([0.0, INF, NAN, -1.0, 1e-45], np.float32)
+@pytest.mark.parametrize("name", ["logarithm_platform", "logarithm_guarded"])
+@pytest.mark.parametrize(("real", "smallest"), [("float32", -149), ("float64", -1074)])
+def test_logarithm_at_special_values(name, real, smallest):
+    d = np.array([0.0, INF, NAN, -1.0, 2.0**smallest], real)
     got = np.empty_like(d)
-    compiled_logarithm("logarithm_platform", "float32")(d, got)
-    np.testing.assert_allclose(got, [-INF, INF, NAN, NAN, math.log(2**-149)], rtol=1e-7)
+    compiled_logarithm(name, real)(d, got)
+    np.testing.assert_allclose(got, [-INF, INF, NAN, NAN, smallest * math.log(2)], rtol=2 * np.finfo(real).eps)
 
 
 def interpolated(function, low, high, degree):
@@ -298,6 +314,27 @@ def test_coefficients_are_chebyshev_interpolations(prefix, function, low, high, 
     error = np.abs(table - derived) / np.spacing(np.abs(derived).astype(np.float32))
     print(prefix, "largest distance from the rounded coefficient, ulp:", error.max())
     assert_below(error, 1.0, table, derived, prefix)
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "function", "low", "high"),
+    [
+        (power64.LOG2_RATIO, log2_ratio_quotient, 1e-4, (3 - 2 * math.sqrt(2)) ** 2),
+        (power64.EXP2, np.exp2, -0.5, 0.5),
+    ],
+    ids=["log2", "exp2"],
+)
+def test_the_polynomials_of_float64_are_as_good_as_stated(coefficients, function, low, high):
+    """In longdouble: float64 cannot tell so small an error."""
+    if np.finfo(np.longdouble).nmant < 60:
+        pytest.skip("longdouble has no more digits than float64 here")
+    x = np.linspace(np.longdouble(low), np.longdouble(high), 100_001)
+    got = np.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        got = got * x + np.longdouble(coefficient)
+    error = np.abs(got / function(x) - 1).max()
+    print("largest error: 2^", np.log2(error))
+    assert error < 2**-55
 
 
 def test_the_polynomials_are_as_good_as_stated():

@@ -11,14 +11,17 @@ NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_qua
 # Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
 GENERAL_BETA = 0.98
 WIDE_BETA = 1000.0
+# In float64 the platform's pow is right for any β; ours has 4 ulp up to this one.
+WIDE_BETA64 = 4.0
 
 
 def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     """The fields of formulas.Parameters."""
-    high = -beta
+    # 15 bits, so that a product with an exponent of up to 9 bits is exact; in float64 42 of 11.
     if real is np.float32:
-        # 15 bits, so that a product with an exponent of up to 9 bits is exact.
         high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))
+    else:
+        high = float((np.float64(-beta).view(np.uint64) & ~np.uint64(0x7FF)).view(np.float64))
     at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
     next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
     with np.errstate(over="ignore"):

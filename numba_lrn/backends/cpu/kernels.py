@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_lrn.algorithm import formulas, power, primitives, recipes, window
+from numba_lrn.algorithm import formulas, power, power64, primitives, recipes, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import contract
@@ -55,7 +55,8 @@ class Variant(NamedTuple):
 def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     """Primitives, power functions, formulas and terms in one namespace, shared by the kernels that use them."""
     injected = cpu_primitives.injected(real_name)
-    namespace = bind((primitives, power, formulas), compile_part, injected, f"{power_name}_{real_name}")
+    powers = (power, power64) if real_name == "float64" else (power,)
+    namespace = bind((primitives, *powers, formulas), compile_part, injected, f"{power_name}_{real_name}")
     namespace["finite_power"] = namespace[power_name]
     namespace["finite_times"] = namespace[power.TIMES.get(power_name, "times_power")]
     return namespace
@@ -73,7 +74,7 @@ def _terms(
         "inverse_power": mathematics[inverse_power],
         "normalized": mathematics[normalized],
         "store_result": getattr(cpu_primitives, store_result),
-        "logarithm": mathematics["logarithm_platform" if variant.real == "float64" else logarithm],
+        "logarithm": mathematics[logarithm],
     }
     return bind((recipes,), compile_part, injected, f"{variant.power}_{variant.real}_{denominator}_{store_result}")
 

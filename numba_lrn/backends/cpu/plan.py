@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_lrn.algorithm.geometry import Dimension
-from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal, scalars_of
+from numba_lrn.algorithm.parameters import (
+    GENERAL_BETA,
+    NAMED_POWERS,
+    WIDE_BETA,
+    WIDE_BETA64,
+    never_subnormal,
+    scalars_of,
+)
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window.scanned import scan_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
@@ -73,9 +80,10 @@ def power_function(beta: float, scale: float, k: float, real: Any, roots: bool =
     safe = never_subnormal(scale, k, real)
     if beta in NAMED_POWERS:
         return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if roots else "")
-    if real is np.float64 or not safe or abs(beta) > WIDE_BETA:
+    if not safe or abs(beta) > (WIDE_BETA64 if real is np.float64 else WIDE_BETA):
         return "power_platform"
-    return ("power_general" if abs(beta) < GENERAL_BETA else "power_wide") + ("_divided" if divided else "")
+    name = "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
+    return f"{name}_divided" if divided and real is np.float32 else name
 
 
 def choose_form(dimensions: tuple[Dimension, ...]) -> str:

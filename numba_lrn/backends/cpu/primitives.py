@@ -13,8 +13,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numba_lrn.algorithm import power
-
 HALF = ir.HalfType()
 FLOAT = ir.FloatType()
 DOUBLE = ir.DoubleType()
@@ -395,5 +393,4 @@ SHARED = (
 
 def injected(real_name: str) -> dict[str, Any]:
     """What takes the place of algorithm/primitives.py for functions that compute in this type."""
-    constants = power.float64_constants() if real_name == "float64" else {}
-    return {**{primitive.__name__: primitive for primitive in SHARED}, "real": getattr(np, real_name), **constants}
+    return {**{primitive.__name__: primitive for primitive in SHARED}, "real": getattr(np, real_name)}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm import approximate, formulas, power, primitives, recipes
+from numba_lrn.algorithm import approximate, formulas, power, power64, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, ring, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
@@ -196,9 +196,8 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     """Primitives, power functions, formulas and the ends of stages, in one namespace."""
     tag = "_".join((variant.power or "sum", variant.dtype, "packed" if packs else "plain"))
     injected = _primitives(variant, packs)
-    if variant.real == "float64":
-        injected.update(power.float64_constants())  # type: ignore[no-untyped-call]
-    namespace = bind((primitives, power, approximate, formulas), device_function, injected, tag)
+    powers = (power, power64) if variant.real == "float64" else (power, approximate)
+    namespace = bind((primitives, *powers, formulas), device_function, injected, tag)
     if variant.power:
         right = variant.power.endswith(RIGHT_AT_EXTREMES)
         namespace["finite_power"] = namespace[variant.power]
