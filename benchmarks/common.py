@@ -9,6 +9,7 @@ from numba_lrn.bench.run import Buffers
 
 CASE = {case.name: case for case in CASES}
 NETWORKS = ["alexnet-norm1", "alexnet-norm2", "googlenet-norm1", "googlenet-norm2", "zfnet-norm1", "cifar10-norm1"]
+LONG = ["signal-5", "image-5"]
 
 
 class Prepared:

@@ -6,13 +6,13 @@ The roof is a copy (forward), two reads and a write, or three reads and two writ
 from numba_lrn.bench.run import OURS, ROOF, InProcess
 from numba_lrn.bench.timing import interleave, ratio_by_round, statistics
 
-from .common import NETWORKS, Prepared
+from .common import LONG, NETWORKS, Prepared
 
 
 class Roof(Prepared):
     unit = "× roof"
     param_names = ("case", "layout", "direction")
-    params = (NETWORKS, ["nchw", "nhwc"], ["forward", "backward", "jvp", "parameters", "double_backward"])
+    params = ([*NETWORKS, *LONG], ["nchw", "nhwc"], ["forward", "backward", "jvp", "parameters", "double_backward"])
 
     def setup(self, case: str, layout: str, direction: str) -> None:
         self.prepare(case, layout, "float32", direction)

@@ -92,10 +92,15 @@ CASES = (
     Case("within-3", "within", (64, 96, 55, 55), 3, within=True, layouts=BOTH),
     Case("within-5", "within", (64, 96, 55, 55), 5, within=True, layouts=BOTH),
     Case("within-31", "within", (64, 96, 55, 55), 31, within=True, layouts=BOTH),
+    Case("signal-5", "long", (4, 2_000_000, 1), 5),
+    Case("signal-63", "long", (4, 2_000_000, 1), 63),
+    Case("image-5", "long", (1, 1, 2048, 5000), 5, within=True),
+    Case("image-31", "long", (1, 1, 2048, 5000), 31, within=True),
     Case("small-tiny", "small", (1, 64, 8, 8), 5, layouts=BOTH),
     Case("small-image", "small", (1, 96, 13, 13), 5, layouts=BOTH),
     Case("small-row", "small", (1, 4096, 1, 1), 5),
     Case("dtype-norm1", "dtypes", (64, 96, 55, 55), 5, layouts=BOTH, dtypes=DTYPES),
+    Case("dtype-beta-0.6", "dtypes", (64, 96, 55, 55), 5, beta=0.6, dtypes=DTYPES),
 )
 
 # What --quick runs: layers of the two networks that readers know, both layouts in one of them.
