@@ -111,11 +111,14 @@ def test_which_function_is_chosen(roots):
         3.0: f"power_wide{divided}",
         2000.0: "power_platform",
     }
-    wide = {beta: power_function(beta, 1.0, 1.0, np.float64, roots, roots) for beta in (0.75, 0.6, -3.0, 4.0, 4.5)}
+    wide = {
+        beta: power_function(beta, 1.0, 1.0, np.float64, roots, roots) for beta in (0.75, 0.6, -0.97, -1.5, 4.0, 4.5)
+    }
     assert wide == {
         0.75: f"power_three_quarters{ending}",
         0.6: "power_general",
-        -3.0: "power_wide",
+        -0.97: "power_general",
+        -1.5: "power_platform",
         4.0: "power_wide",
         4.5: "power_platform",
     }

@@ -11,7 +11,8 @@ NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_qua
 # Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
 GENERAL_BETA = 0.98
 WIDE_BETA = 1000.0
-# In float64 the platform's pow is right for any β; ours has 4 ulp up to this one.
+# In float64 the platform's pow is right for any β; ours has 4 ulp up to this one. Below −GENERAL_BETA d^(-β) may
+# overflow where d^(-β-1) does not, which pow tells apart: gradients are Inf there, not NaN.
 WIDE_BETA64 = 4.0
 
 

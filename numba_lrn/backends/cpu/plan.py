@@ -80,7 +80,8 @@ def power_function(beta: float, scale: float, k: float, real: Any, roots: bool =
     safe = never_subnormal(scale, k, real)
     if beta in NAMED_POWERS:
         return NAMED_POWERS[beta] + ("_guarded" if not safe else "_roots" if roots else "")
-    if not safe or abs(beta) > (WIDE_BETA64 if real is np.float64 else WIDE_BETA):
+    low, high = (-GENERAL_BETA, WIDE_BETA64) if real is np.float64 else (-WIDE_BETA, WIDE_BETA)
+    if not safe or not low < beta <= high:
         return "power_platform"
     name = "power_general" if abs(beta) < GENERAL_BETA else "power_wide"
     return f"{name}_divided" if divided and real is np.float32 else name
