@@ -34,6 +34,8 @@ TILED = {
     "box of long rows": Case("box", (2, 40, 5003), (1, 2), (2, 1), (1, 3)),
     "fused box, one plane": Case("box", (1, 300, 301), (1, 2), (2, 2), (2, 2)),
     "box of short rows, turned, rows cut": Case("box", (1, 40001, 4, 3), (1, 2), (22, 2), (20, 1)),
+    "boxes by masks, fewer than workers": Case("box", (17, 200, 4, 5), (1, 2), (2, 1), (1, 1)),
+    "fused box, lanes cut in place": Case("box", (3, 80, 78, 64), (1, 2), (2, 2), (2, 2)),
     "box, lanes cut in place": Case("box", (3, 80, 78, 64), (1, 2), (6, 7), (8, 6)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
     "box by prefixes, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (17, 14), (13, 15)),
@@ -88,7 +90,7 @@ def test_the_case_of_rows_that_are_cut_has_parts_of_rows(dtype):
 
 
 @every_tiled_form
-@pytest.mark.parametrize("workers", [2, 3, 7])
+@pytest.mark.parametrize("workers", [2, 3, 7, 32])
 def test_any_number_of_workers(case, workers, monkeypatch):
     """Through the plan itself, so that more workers than this machine has threads are tried too."""
     op = case.operator()

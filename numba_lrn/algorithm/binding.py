@@ -18,9 +18,9 @@ def loop(function: Callable) -> Callable:
 
 
 def apart(function: Callable) -> Callable:
-    """Mark a loop of which no array that it writes lies over one that it reads; a compiler need not look."""
+    """Mark a loop of which no array of the caller's that it writes lies over one that it reads."""
     function.__dict__["is_apart"] = True
-    return function
+    return loop(function)
 
 
 def injected(function: Callable) -> Callable:

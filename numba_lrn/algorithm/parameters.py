@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 # The powers that are made of roots, by the part of their functions' names.
 NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
-# Below this |β| in float32, 2^(−β·log2 d) cannot overflow; above the second, β·log2 d has no fraction left.
+# Below this |β| 2^(−β·log2 d) cannot overflow; above the second, in float32, β·log2 d has no fraction left.
 GENERAL_BETA = 0.98
 WIDE_BETA = 1000.0
-# In float64 the platform's pow is right for any β; ours has 4 ulp up to this one. Below −GENERAL_BETA d^(-β) may
+# In float64 the platform's pow is right for any β; ours has 4.3 ulp up to this one. Below −GENERAL_BETA d^(-β) may
 # overflow where d^(-β-1) does not, which pow tells apart: gradients are Inf there, not NaN.
 WIDE_BETA64 = 4.0
 
 
 def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     """The fields of formulas.Parameters."""
-    # 15 bits, so that a product with an exponent of up to 9 bits is exact; in float64 42 of 11.
+    # 15 bits, so that a product with an exponent of up to 9 bits is exact; in float64 42, for exponents of 11.
     if real is np.float32:
         high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))
     else:

@@ -233,14 +233,14 @@ def power_one(d, par):
 
 
 def exponent_and_mantissa(d):
-    """The parts of a normal float32 d > 0; the mantissa is in [√½, √2)."""
+    """The parts of a normal d > 0; the mantissa is in [√½, √2)."""
     bits = bits_of(d)
     exponent = integer(integer(bits - SQRT_HALF) >> EXPONENT_SHIFT)
     return exponent, real_of(integer(bits - integer(exponent << EXPONENT_SHIFT)))
 
 
 def log2_parts(d):
-    """The exponent and log2 of the mantissa of a normal float32 d > 0."""
+    """The exponent and log2 of the mantissa of a normal d > 0."""
     exponent, mantissa = exponent_and_mantissa(d)
     u = mantissa - real(1.0)
     v = u * u
@@ -264,7 +264,7 @@ def exp2_fraction(r):
 
 
 def power_general(d, par):
-    """Any |β| < 0.98 in float32."""
+    """Any |β| < 0.98."""
     return with_reciprocal(d, exp2_within_range(log2_parts(d), par))
 
 
@@ -279,7 +279,7 @@ def with_reciprocal(d, power):
 
 
 def exp2_within_range(parts, par):
-    """2^(−β·log2 d) by the parts of log2 d, which cannot leave the range of float32."""
+    """2^(−β·log2 d) by the parts of log2 d, which cannot leave the range of normal numbers."""
     exponent, log2_mantissa = parts
     rounded = fma(par.negative_beta, exponent + log2_mantissa, ROUNDER)
     fraction = fma(par.beta_high, exponent, -(rounded - ROUNDER))
@@ -288,7 +288,7 @@ def exp2_within_range(parts, par):
 
 
 def power_wide(d, par):
-    """Any β in float32."""
+    """Any β."""
     return with_reciprocal(d, exp2_of_any(log2_parts(d), par))
 
 
@@ -355,18 +355,18 @@ def power_platform(d, par):
 
 
 def logarithm(d):
-    """ln d for a normal float32 d > 0."""
+    """ln d for a normal d > 0."""
     exponent, log2_mantissa = log2_parts(d)
     return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, log2_mantissa * LN2))
 
 
 def logarithm_at_extremes(d):
-    """ln d for a normal float32 d > 0, Inf or NaN."""
+    """ln d for a normal d > 0, Inf or NaN."""
     return at_extremes(d, logarithm(d), d)
 
 
 def logarithm_guarded(d):
-    """ln d for any float32: −Inf for 0, NaN for negative numbers."""
+    """ln d for any d: −Inf for 0, NaN for negative numbers."""
     subnormal = d < SMALLEST_NORMAL
     value = logarithm(d * SUBNORMAL_SCALE if subnormal else d)
     value = value - SUBNORMAL_LOG if subnormal else value

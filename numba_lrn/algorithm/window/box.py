@@ -73,9 +73,8 @@ def box(arrays, buffers, par, space, tile, positions, first, last):
         )  # fmt: skip
         source, target = target, source
     if TERMS > 0:
-        if tile.lanes == space.unit:
-            box_rows(arrays, buffers, par, space, tile, source[skipped:], width, low, first, last)
-            return
+        box_rows(arrays, buffers, par, space, tile, source[skipped:], width, low, first, last)
+        return
     sum_plane(
         last_axis, buffers, source, target, outers, width, space.transposed, unused + rows, positions,
         unused + begin - low, unused + last - low,
@@ -118,26 +117,31 @@ def plane_terms(arrays, buffers, plane, space, tile, low, high):
 
 def box_rows(arrays, buffers, par, space, tile, plane, width, low, first, last):
     """The last axis of a box, summed from the plane of the others and emitted in one loop where windows are full."""
+    pieces = space.inner // space.unit
+    # Where the tile has all lanes, its rows are one run in memory.
+    whole = tile.lanes == space.unit
+    runs = 1 if whole else pieces
     row = first
     while row < last:
         lead = min(space.before, row)
         tail = min(space.after, space.length - 1 - row)
         rows = 1
-        if lead == space.before and tail == space.after:
+        if whole and lead == space.before and tail == space.after:
             rows = min(last, space.length - space.after) - row
-        at = (tile.outer * space.length + row) * width
-        place = (row - low) * width
-        slot = (row - tile.base) * width
-        end = rows * width
-        j = 0
-        while j < end:
-            count = strip_count(arrays, tile, at + j, end - j)
-            if lead + tail + 1 < TERMS:
-                sum_few_of_plane(buffers, plane, place - lead * width + j, width, lead + tail + 1, count)
-                emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
-            else:
-                box_window_strip(arrays, buffers, par, tile, plane, at + j, place + j, width, slot + j, count)
-            j += count
+        end = rows * width // runs
+        for run in range(runs):
+            at = ((tile.outer * space.length + row) * pieces + run) * space.unit + tile.lane
+            place = (row - low) * width + run * end
+            slot = (row - tile.base) * width + run * end
+            j = 0
+            while j < end:
+                count = strip_count(arrays, tile, at + j, end - j)
+                if lead + tail + 1 < TERMS:
+                    sum_few_of_plane(buffers, plane, place - lead * width + j, width, lead + tail + 1, count)
+                    emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
+                else:
+                    box_window_strip(arrays, buffers, par, tile, plane, at + j, place + j, width, slot + j, count)
+                j += count
         row += rows
 
 

@@ -1,6 +1,6 @@
 """Two stages in one loop: the second follows the first by the rows that its window reaches ahead."""
 
-from numba_lrn.algorithm.binding import apart, injected, loop
+from numba_lrn.algorithm.binding import apart, injected
 from numba_lrn.algorithm.primitives import real, store
 from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS, fetch_ahead
 from numba_lrn.algorithm.window.direct import window_sum
@@ -15,10 +15,11 @@ from numba_lrn.algorithm.window.strips import (
     strip_count,
 )
 
-# Elements that are whole cache lines in every dtype, and of the shortest rows that are chased: shorter ones make strips
-# of a row. Backward of n = 5 along rows of 1, 8, 31, 60 elements took 4.6, 0.96, 0.66, 0.37 ns an element so, and takes
-# 0.4, 0.28, 0.31, 0.30 with the stages one after the other.
-WHOLE_LINES = 64
+WHOLE_LINES = 64  # elements that are whole cache lines in every dtype
+# The shortest rows of an array that are chased, for strips are no longer than a row. Backward of n = 5 along rows of 1,
+# 8, 31, 60 elements took 4.6, 0.96, 0.66, 0.37 ns an element so, and takes 0.4, 0.28, 0.31, 0.30 with the stages one
+# after the other. Narrow parts of long rows are chased: 48 of 729 lanes take 1.6 × as long without.
+CHASED_ROW = 64
 
 
 def chase(arrays, buffers, par, space, tile, first, last):
@@ -30,11 +31,11 @@ def chase(arrays, buffers, par, space, tile, first, last):
     """
     lanes = tile.lanes
     row = first
-    if lanes < space.inner and not tile.streaming:
+    if not REDUCES and lanes < space.inner and not tile.streaming:
         row += chase_pairs(arrays, buffers, par, space, tile, first, last)
     # No longer than a row: a strip must not read the results that it keeps. And whole cache lines, so that the next
     # strip begins with one too: rows of 729 elements took 1.6 × as long with strips of a row.
-    longest = lanes // WHOLE_LINES * WHOLE_LINES
+    longest = lanes if lanes < WHOLE_LINES else lanes // WHOLE_LINES * WHOLE_LINES
     while row < last:
         rows = last - row if lanes == space.inner else 1
         at = (tile.outer * space.length + row) * space.inner + tile.lane
@@ -59,9 +60,9 @@ def chase_pairs(arrays, buffers, par, space, tile, first, last):
 
     For parts of rows in the caches, which so are read from L1 three times instead of five: 0.77 to 0.95 of the time.
     Not for whole short rows, which ``chase`` takes as one run (1.1 to 1.2), nor past the caches, where two rows do not
-    begin on a cache line at once (1.2, their results kept first and then written).
+    begin on a cache line at once (1.2, their results kept first and then written), nor where shares are added up (1.1).
     """
-    pairs = max(last - first, 0) // 2
+    pairs = (last - first) // 2
     for pair in range(pairs):
         row = first + 2 * pair
         at = (tile.outer * space.length + row) * space.inner + tile.lane
@@ -73,7 +74,6 @@ def chase_pairs(arrays, buffers, par, space, tile, first, last):
 
 
 @apart
-@loop
 def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
     """Sum and emit ``count`` neighbours, and those BEFORE rows before them in the next stage."""
     behind_at, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
@@ -93,9 +93,8 @@ def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
 
 
 @apart
-@loop
 def chased_pair(arrays, buffers, par, at, step, slot, slot_step, count):
-    """``chased_strip`` for a row and the next. What both read is loaded once, so nothing is stored before."""
+    """``chased_strip`` for a row and the next, which share what they load."""
     notes, next_notes = no_notes(), no_notes()
     behind, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
     for j in range(count):

@@ -87,7 +87,7 @@ class LoopLibrary(PartLibrary):
     the code of n = 63 has a fifth more instructions.
     """
 
-    ALONE: tuple[str, ...] = ("arg.buffers.",)  # arguments whose arrays nothing else reaches
+    ALONE: tuple[str, ...] = ("arg.buffers.",)  # arguments whose arrays nothing else reaches, or writes to
 
     def add_ir_module(self, ir_module: Any) -> None:
         """Add the functions of a module."""

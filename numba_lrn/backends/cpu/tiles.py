@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window.box import Axis
-from numba_lrn.algorithm.window.chase import WHOLE_LINES
+from numba_lrn.algorithm.window.chase import CHASED_ROW
 from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
 from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
@@ -33,12 +33,13 @@ KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together wi
 # direct
 LANES = 8192  # lanes of a tile that keeps nothing between stages
 LARGE_LANES = 1024  # the same where the arrays exceed the caches: the rows of a window fit L1
-# Elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5. Along rows of less than
-# 64 elements, which are not chased, those that stay in L1: 96 K take 1.04 to 1.2 × as long.
+# Elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5. Along rows too short to
+# be chased, those that stay in L1: 96 K take 1.04 to 1.2 × as long.
 DIRECT_KEPT, SHORT_ROWS_KEPT = 96 * 1024, 4 * 1024
 # Bytes of the rows that a window touches, up to which rows stay whole, in the caches and beyond; bytes of short ones.
 TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
-# Where both stages of backward go through the caches in one loop, short rows are half as long, or of so many elements.
+# Lanes of the parts of rows of which backward takes two at a time; twice as many of half types, and where narrow tiles
+# were not tried.
 PAIR_LANES = 128
 FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
 
@@ -133,7 +134,7 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     cut = CUTS[work.form](work, space)
     step = space.length
     if work.form == "direct" and work.kept and not work.in_place:
-        kept = SHORT_ROWS_KEPT if cut.lanes < WHOLE_LINES else DIRECT_KEPT
+        kept = SHORT_ROWS_KEPT if space.inner < CHASED_ROW else DIRECT_KEPT
         step = max(2 * space.n, kept // work.kept // cut.lanes - space.n)
     pieces = space.inner // space.unit
     held = _padded(cut.outers * min(space.length, min(step, cut.rows) + space.n - 1) * pieces * cut.lanes)
@@ -221,8 +222,8 @@ def _direct_lanes(work: Work, space: Space) -> int:
     touched = (3 * n if work.kept else n + 2) * space.inner * work.itemsize
     if touched <= (TOUCHED_LARGE if work.large else TOUCHED) or (work.large and not work.kept and n <= FEW_ROWS):
         return min(space.inner, LANES)
-    if work.fused and not work.large and RECIPES[work.recipe].stages[0].passes:
-        return max(PAIR_LANES, SHORT_ROW // 2 // work.itemsize)
+    if work.fused and not work.large and RECIPES[work.recipe].stages[0].passes and not RECIPES[work.recipe].sums:
+        return PAIR_LANES * (1 if work.narrow else 2)
     return SHORT_ROW // work.itemsize * (1 if work.kept else 2)
 
 
@@ -284,9 +285,11 @@ def _box(work: Work, space: Space) -> Cut:
         lanes = max(_split(unit, -(-row * length * unit // BOX_TILE)), min(unit, ROW))
     if not work.in_place and row * length * lanes > 2 * BOX_TILE:
         rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period_of(n)) * period_of(n))
-    # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads.
-    parts = min(-(-work.parts // space.outers), length // (2 * (n + period_of(n))))
-    if not work.in_place and parts > 1:
+    # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads. Not
+    # where masks may serve its first axis, and into fewer parts where sums ask for more of them than there are threads.
+    overlap = n + period_of(n)
+    parts = min(-(-work.parts // space.outers), length // ((8 if RECIPES[work.recipe].sums else 2) * overlap))
+    if not work.in_place and parts > 1 and row * length * unit > MASKED_TILE:
         rows = min(rows, -(-length // (parts * period_of(n))) * period_of(n))
     if is_small_box(work.dimensions):
         outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))

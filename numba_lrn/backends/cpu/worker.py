@@ -10,7 +10,7 @@ from numba_lrn.algorithm.binding import injected, loop
 from numba_lrn.algorithm.formulas import Parameters
 from numba_lrn.algorithm.primitives import fence
 from numba_lrn.algorithm.recipes import SUMS, Arrays
-from numba_lrn.algorithm.window.chase import WHOLE_LINES
+from numba_lrn.algorithm.window.chase import CHASED_ROW
 from numba_lrn.algorithm.window.contract import Space, Tile, based, move_to_front
 from numba_lrn.backends.cpu.primitives import misalignment, prefetch
 from numba_lrn.backends.cpu.span import spans
@@ -248,14 +248,14 @@ def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, l
 def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, separate):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
-    Both run in one loop on the rows where both have full windows, unless these are short or the result overwrites what
-    one of them might read again.
+    Both run in one loop on the rows where both have full windows, unless the array's rows are short or the result
+    overwrites what one of them might read again.
     """
     before, after = space.before, space.after
     begin = max(done, row + before, before + after)
     end = min(ready, space.length - after, last)
     low, high = begin - before, end - before
-    if begin >= end or not separate or tile.lanes < WHOLE_LINES:
+    if begin >= end or not separate or space.inner < CHASED_ROW:
         begin = end = ready
         low = high = stop
     # Before the chase, then after it. Written out twice, the stages took 8 s more to compile.
