@@ -95,27 +95,22 @@ def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
 @apart
 def chased_pair(arrays, buffers, par, at, step, slot, slot_step, count):
     """``chased_strip`` for a row and the next, which share what they load."""
-    notes, next_notes = no_notes(), no_notes()
+    notes = no_notes()
     behind, behind_slot = at - BEFORE * step, slot - BEFORE * slot_step
     for j in range(count):
         total = window_sum(arrays, buffers, at + j, step, slot + j, slot_step)
         next_total = window_sum(arrays, buffers, at + step + j, step, slot + slot_step + j, slot_step)
         newer, notes = pass_noted(arrays, buffers, par, at + j, slot + j, total, notes)
-        newest, next_notes = pass_noted(
-            arrays, buffers, par, at + step + j, slot + slot_step + j, next_total, next_notes
-        )
+        newest, notes = pass_noted(arrays, buffers, par, at + step + j, slot + slot_step + j, next_total, notes)
         total = window_sum_with(arrays, buffers, behind + j, step, behind_slot + j, slot_step, newer)
         next_total = window_sum_with_both(
             arrays, buffers, behind + step + j, step, behind_slot + slot_step + j, slot_step, newer, newest
         )
         emit_behind(arrays, buffers, par, behind + j, behind_slot + j, total)
         emit_behind(arrays, buffers, par, behind + step + j, behind_slot + slot_step + j, next_total)
-    if extreme(notes) or extreme(next_notes):
+    if extreme(notes):
         chased_strip(arrays, buffers, par, at, step, slot, slot_step, count)
         chased_strip(arrays, buffers, par, at + step, step, slot + slot_step, slot_step, count)
-    else:
-        add_up(buffers, notes)
-        add_up(buffers, next_notes)
 
 
 @injected
