@@ -276,12 +276,12 @@ def test_error_of_the_logarithm(name, real, record_property):
 
 
 @pytest.mark.parametrize("name", ["logarithm_platform", "logarithm_guarded"])
-@pytest.mark.parametrize(("real", "smallest"), [("float32", -149), ("float64", -1074)])
-def test_logarithm_at_special_values(name, real, smallest):
+@pytest.mark.parametrize(("real", "smallest", "tolerance"), [("float32", -149, 1e-7), ("float64", -1074, 2e-16)])
+def test_logarithm_at_special_values(name, real, smallest, tolerance):
     d = np.array([0.0, INF, NAN, -1.0, 2.0**smallest], real)
     got = np.empty_like(d)
     compiled_logarithm(name, real)(d, got)
-    np.testing.assert_allclose(got, [-INF, INF, NAN, NAN, smallest * math.log(2)], rtol=2 * np.finfo(real).eps)
+    np.testing.assert_allclose(got, [-INF, INF, NAN, NAN, smallest * math.log(2)], rtol=tolerance)
 
 
 def interpolated(function, low, high, degree):

@@ -239,6 +239,12 @@ def exponent_and_mantissa(d):
     return exponent, real_of(integer(bits - integer(exponent << EXPONENT_SHIFT)))
 
 
+def exponent_and_ratio(d):
+    """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
+    exponent, mantissa = exponent_and_mantissa(d)
+    return real(exponent), (mantissa - real(1.0)) / (mantissa + real(1.0))
+
+
 def log2_parts(d):
     """The exponent and log2 of the mantissa of a normal d > 0."""
     exponent, mantissa = exponent_and_mantissa(d)
@@ -251,10 +257,9 @@ def log2_parts(d):
 
 def log2_parts_divided(d):
     """The same by a division."""
-    exponent, mantissa = exponent_and_mantissa(d)
-    s = (mantissa - real(1.0)) / (mantissa + real(1.0))
+    exponent, s = exponent_and_ratio(d)
     v = s * s
-    return real(exponent), s * fma(fma(fma(LOG2_RATIO_3, v, LOG2_RATIO_2), v, LOG2_RATIO_1), v, LOG2_RATIO_0)
+    return exponent, s * fma(fma(fma(LOG2_RATIO_3, v, LOG2_RATIO_2), v, LOG2_RATIO_1), v, LOG2_RATIO_0)
 
 
 def exp2_fraction(r):

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from numba_lrn.algorithm.power import exponent_and_mantissa
-from numba_lrn.algorithm.primitives import fma, real
+from numba_lrn.algorithm.power import exponent_and_ratio
+from numba_lrn.algorithm.primitives import fma
 
 integer = np.int64
 unsigned = np.uint64
@@ -22,7 +22,7 @@ SQRT_HALF = np.int64(0x3FE6A09E667F3BCD)
 EXPONENT_SHIFT = np.int64(52)
 EXPONENT_BIAS = np.int64(1023)
 ROUNDER = np.float64(1.5 * 2.0**52)
-LARGEST_SCALE = np.float64(1200.0)
+LARGEST_SCALE = np.float64(1200.0)  # 2^±1200 is beyond every float64
 LN2 = np.float64(math.log(2.0))
 LN2_HIGH = np.float64(0.6931471805598903)  # 42 bits
 LN2_LOW = np.float64(5.497923018708371e-14)
@@ -73,12 +73,6 @@ def logarithm(d):
     """ln d for a normal d > 0."""
     exponent, s = exponent_and_ratio(d)
     return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, s * polynomial(LN_RATIO, s * s)))
-
-
-def exponent_and_ratio(d):
-    """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
-    exponent, mantissa = exponent_and_mantissa(d)
-    return real(exponent), (mantissa - real(1.0)) / (mantissa + real(1.0))
 
 
 def exp2_fraction(r):

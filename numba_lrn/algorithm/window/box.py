@@ -133,16 +133,21 @@ def box_rows(arrays, buffers, par, space, tile, plane, width, low, first, last):
             at = ((tile.outer * space.length + row) * pieces + run) * space.unit + tile.lane
             place = (row - low) * width + run * end
             slot = (row - tile.base) * width + run * end
-            j = 0
-            while j < end:
-                count = strip_count(arrays, tile, at + j, end - j)
-                if lead + tail + 1 < TERMS:
-                    sum_few_of_plane(buffers, plane, place - lead * width + j, width, lead + tail + 1, count)
-                    emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
-                else:
-                    box_window_strip(arrays, buffers, par, tile, plane, at + j, place + j, width, slot + j, count)
-                j += count
+            box_run(arrays, buffers, par, tile, plane, width, at, place, slot, lead, lead + tail + 1, end)
         row += rows
+
+
+def box_run(arrays, buffers, par, tile, plane, width, at, place, slot, lead, terms, end):
+    """``end`` neighbours of ``box_rows``, a strip at a time."""
+    j = 0
+    while j < end:
+        count = strip_count(arrays, tile, at + j, end - j)
+        if terms < TERMS:
+            sum_few_of_plane(buffers, plane, place - lead * width + j, width, terms, count)
+            emit_strip(arrays, buffers, par, at + j, slot + j, buffers.total, 0, count)
+        else:
+            box_window_strip(arrays, buffers, par, tile, plane, at + j, place + j, width, slot + j, count)
+        j += count
 
 
 @loop

@@ -31,8 +31,9 @@ def chase(arrays, buffers, par, space, tile, first, last):
     """
     lanes = tile.lanes
     row = first
-    if not REDUCES and lanes < space.inner and not tile.streaming:
-        row += chase_pairs(arrays, buffers, par, space, tile, first, last)
+    if not REDUCES:
+        if lanes < space.inner and not tile.streaming:
+            row += chase_pairs(arrays, buffers, par, space, tile, first, last)
     # No longer than a row: a strip must not read the results that it keeps. And whole cache lines, so that the next
     # strip begins with one too: rows of 729 elements took 1.6 × as long with strips of a row.
     longest = lanes if lanes < WHOLE_LINES else lanes // WHOLE_LINES * WHOLE_LINES

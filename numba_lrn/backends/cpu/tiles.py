@@ -278,23 +278,23 @@ def _scanned(work: Work, space: Space) -> Cut:
 def _box(work: Work, space: Space) -> Cut:
     """Tiles of several small planes, of one, or of a part of one."""
     n, length, unit = space.n, space.length, space.unit
-    row = space.inner // unit
+    row, period = space.inner // unit, period_of(n)
     outers, rows, lanes = 1, length, unit
     # Parts of a unit make short runs: 15 ns an element with 48 lanes of 96 where whole units take 1.3.
     if row * length * unit > 2 * BOX_TILE and (work.in_place or row * 3 * n * unit > BOX_TILE) and unit >= 2 * ROW:
         lanes = max(_split(unit, -(-row * length * unit // BOX_TILE)), min(unit, ROW))
     if not work.in_place and row * length * lanes > 2 * BOX_TILE:
-        rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period_of(n)) * period_of(n))
+        rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period) * period)
     # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads. Not
     # where masks may serve its first axis, and into fewer parts where sums ask for more of them than there are threads.
-    overlap = n + period_of(n)
-    parts = min(-(-work.parts // space.outers), length // ((8 if RECIPES[work.recipe].sums else 2) * overlap))
+    least = (8 if RECIPES[work.recipe].sums else 2) * (n + period)
+    parts = min(-(-work.parts // space.outers), length // least)
     if not work.in_place and parts > 1 and row * length * unit > MASKED_TILE:
-        rows = min(rows, -(-length // (parts * period_of(n))) * period_of(n))
+        rows = min(rows, -(-length // (parts * period)) * period)
     if is_small_box(work.dimensions):
         outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))
     # A window more on either side, and what comes before a period.
-    plane_rows = length if rows == length else rows + 2 * (n - 1) + 2 * (period_of(n) - 1)
+    plane_rows = length if rows == length else rows + 2 * (n - 1) + 2 * (period - 1)
     axes, sizes, positions = _axes(work, outers, plane_rows, lanes)
     sizes["planes"] = _two_planes(outers * plane_rows * row * lanes)
     return Cut(outers, rows, lanes, sizes, axes, positions)
