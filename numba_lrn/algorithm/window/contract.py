@@ -56,11 +56,15 @@ def based(tile, base):
 
 
 @loop
-def move_to_front(room, held, source, count):
-    """In each buffer of ``held`` elements of ``room``: the ``count`` elements from ``source`` on to its beginning."""
-    for start in range(0, room.size, held):
-        for j in range(count):
-            store(room, start + j, load(room, start + source + j))
+def move(room, held, source, target, count):
+    """In each buffer of ``held`` elements of ``room``: ``count`` elements from ``source`` on to ``target``.
+
+    They may overlap where the target comes first.
+    """
+    if source != target:
+        for start in range(0, room.size, held):
+            for j in range(count):
+                store(room, start + target + j, load(room, start + source + j))
 
 
 @injected

@@ -38,9 +38,6 @@ LARGE_LANES = 1024  # the same where the arrays exceed the caches: the rows of a
 DIRECT_KEPT, SHORT_ROWS_KEPT = 96 * 1024, 4 * 1024
 # Bytes of the rows that a window touches, up to which rows stay whole, in the caches and beyond; bytes of short ones.
 TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
-# Lanes of the parts of rows of which backward takes two at a time; twice as many of half types, and where narrow tiles
-# were not tried.
-PAIR_LANES = 128
 FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
 
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
@@ -222,8 +219,6 @@ def _direct_lanes(work: Work, space: Space) -> int:
     touched = (3 * n if work.kept else n + 2) * space.inner * work.itemsize
     if touched <= (TOUCHED_LARGE if work.large else TOUCHED) or (work.large and not work.kept and n <= FEW_ROWS):
         return min(space.inner, LANES)
-    if work.fused and not work.large and RECIPES[work.recipe].stages[0].passes and not RECIPES[work.recipe].sums:
-        return PAIR_LANES * (1 if work.narrow else 2)
     return SHORT_ROW // work.itemsize * (1 if work.kept else 2)
 
 

@@ -11,7 +11,7 @@ from numba_lrn.algorithm.formulas import Parameters
 from numba_lrn.algorithm.primitives import fence
 from numba_lrn.algorithm.recipes import SUMS, Arrays
 from numba_lrn.algorithm.window.chase import CHASED_ROW
-from numba_lrn.algorithm.window.contract import Space, Tile, based, move_to_front
+from numba_lrn.algorithm.window.contract import Space, Tile, based, move
 from numba_lrn.backends.cpu.primitives import misalignment, prefetch
 from numba_lrn.backends.cpu.span import spans
 
@@ -216,13 +216,14 @@ def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last
         ready = min(stop + space.before, tile.base + tile.rows)
         if row > first:
             needed = max(row - space.after, base)
-            move_to_front(buffers.stages, held, (needed - base) * tile.lanes, (done - needed) * tile.lanes)
+            move(buffers.stages, held, (needed - base) * tile.lanes, 0, (done - needed) * tile.lanes)
             base = needed
         turn = based(tile, base)
         if CHASES:
             chased_turn(
-                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, separate
-            )
+                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, separate,
+                held,
+            )  # fmt: skip
         else:
             run_shared(arrays, buffers, par, space, turn, positions, done, ready, first, last)
             behind(arrays, buffers, par, mirror, turn, positions, row, stop)
@@ -245,7 +246,9 @@ def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, l
         ahead(arrays, buffers, par, space, tile, positions, low, high)
 
 
-def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, separate):
+def chased_turn(
+    arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, separate, held
+):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
     Both run in one loop on the rows where both have full windows, unless the array's rows are short or the result
@@ -263,7 +266,7 @@ def chased_turn(arrays, buffers, par, space, mirror, tile, positions, done, read
         if turn == 0:
             ready_from, ready_to, row_from, row_to = done, begin, row, low
         else:
-            chase(arrays, buffers, par, space, tile, begin, end)
+            chase(arrays, buffers, par, space, tile, begin, end, held)
             ready_from, ready_to, row_from, row_to = end, ready, high, stop
         run_shared(arrays, buffers, par, space, tile, positions, ready_from, ready_to, first, last)
         behind(arrays, buffers, par, mirror, tile, positions, row_from, row_to)
@@ -282,7 +285,7 @@ def behind(arrays, buffers, par, space, tile, positions, first, last):
 
 
 @injected
-def chase(arrays, buffers, par, space, tile, first, last):
+def chase(arrays, buffers, par, space, tile, first, last, held):
     """Two stages in one loop; injected."""
     raise NotImplementedError("a backend injects the function")
 
