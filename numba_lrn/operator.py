@@ -1,14 +1,13 @@
-"""The operator: what is computed, for which arrays, and every error text."""
+"""The operator: what is computed."""
 
 import math
-import operator as _operator
 from collections.abc import Iterator
 from typing import Any
 
-from numba_lrn.backends.selector import backend_of, full_name
+from numba_lrn.backends.selector import backend_of
+from numba_lrn.checks import finite, integers
 
 Axes = int | tuple[int, ...]
-DTYPES = "float16, bfloat16 (ml_dtypes), float32 and float64"
 
 
 class LocalResponseNorm:
@@ -69,7 +68,7 @@ class LocalResponseNorm:
 
     def __init__(self, size: Axes, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, axis: Axes = 1) -> None:
         axes = _axes(axis)
-        sizes = _integers(size, "size")
+        sizes = integers(size, "size")
         if isinstance(size, tuple) and len(sizes) != len(axes):
             msg = f"size has {len(sizes)} entries for {len(axes)} axes; give one size, or one for each axis"
             raise ValueError(msg)
@@ -79,10 +78,10 @@ class LocalResponseNorm:
             if n < 1:
                 msg = f"size must be at least 1, got {size!r}"
                 raise ValueError(msg)
-        scale = _divided(_finite(alpha, "alpha"), math.prod(sizes))
+        scale = _divided(finite(alpha, "alpha"), math.prod(sizes))
         before = tuple(n // 2 for n in sizes)
         after = tuple((n - 1) // 2 for n in sizes)
-        self._set(axes, before, after, scale, _finite(beta, "beta"), _finite(k, "k"))
+        self._set(axes, before, after, scale, finite(beta, "beta"), finite(k, "k"))
 
     @classmethod
     def from_window(
@@ -106,7 +105,7 @@ class LocalResponseNorm:
         axes = _axes(axis)
         sides = []
         for name, side in (("before", before), ("after", after)):
-            values = _integers(side, name)
+            values = integers(side, name)
             if isinstance(side, tuple) and len(values) != len(axes):
                 msg = f"{name} has {len(values)} entries for {len(axes)} axes; give one, or one for each axis"
                 raise ValueError(msg)
@@ -117,7 +116,7 @@ class LocalResponseNorm:
                 raise ValueError(msg)
             sides.append(values)
         self = cls.__new__(cls)
-        self._set(axes, sides[0], sides[1], _finite(scale, "scale"), _finite(beta, "beta"), _finite(k, "k"))
+        self._set(axes, sides[0], sides[1], finite(scale, "scale"), finite(beta, "beta"), finite(k, "k"))
         return self
 
     def _set(
@@ -401,7 +400,7 @@ class LocalResponseNorm:
 
 def _axes(axis: Any) -> tuple[int, ...]:
     """The axes, at least one, none twice."""
-    axes = _integers(axis, "axis")
+    axes = integers(axis, "axis")
     if not axes:
         msg = "axis is empty; name at least one axis to sum along"
         raise ValueError(msg)
@@ -411,98 +410,6 @@ def _axes(axis: Any) -> tuple[int, ...]:
     return axes
 
 
-def _integers(value: Any, name: str) -> tuple[int, ...]:
-    """One integer or a tuple of them, as a tuple of Python ints."""
-    values = value if isinstance(value, tuple) else (value,)
-    integers = []
-    for item in values:
-        try:
-            if isinstance(item, bool) or type(item).__name__ in ("bool_", "bool"):
-                raise TypeError
-            integers.append(_operator.index(item))
-        except TypeError:
-            msg = f"{name} must be an integer or a tuple of integers, got {value!r} of type {type(value).__name__}"
-            raise TypeError(msg) from None
-    if not integers and name != "axis":
-        msg = f"{name} is empty; give one integer, or one for each axis"
-        raise ValueError(msg)
-    return tuple(integers)
-
-
 def _divided(alpha: float, elements: int) -> float:
     """alpha / elements, also for a window that no float can count."""
     return alpha / elements if elements.bit_length() < 1024 else math.copysign(0.0, alpha)
-
-
-def _finite(value: Any, name: str) -> float:
-    """A finite Python float."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "f")
-    text = isinstance(value, (bool, str, bytes, bytearray, complex))
-    if text or kind not in "iufV" or getattr(value, "ndim", 0) != 0:
-        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg) from None
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        msg = f"{name} must be finite, got {value!r}"
-        raise ValueError(msg)
-    return number
-
-
-_COMPUTABLE = ("float16", "bfloat16", "float32", "float64")
-
-
-def check_dtype(dtype: Any, name: str) -> None:
-    """Refuse dtypes that cannot be normalised, and say what to do."""
-    if not getattr(dtype, "isnative", True):
-        native = dtype.newbyteorder("=")
-        msg = f"{name} has dtype {dtype.str}, not in this machine's byte order; use {name}.astype('{native.name}')"
-        raise TypeError(msg)
-    if dtype.name in _COMPUTABLE and (dtype.kind == "f" or dtype.name == "bfloat16"):
-        return
-    hint = f"convert it first, for example with {name}.astype('float32')"
-    msg = f"{name} has dtype {dtype}; supported are {DTYPES}: {hint}"
-    raise TypeError(msg)
-
-
-def check_same(array: Any, name: str, x: Any) -> None:
-    """Refuse an array that does not match ``x`` in kind, shape and dtype."""
-    check_kind(array, name, x)
-    check_like(array, name, x)
-
-
-def check_kind(array: Any, name: str, x: Any) -> None:
-    """Refuse an array of another backend than that of ``x``."""
-    if backend_of(array, name) is not backend_of(x):
-        kinds = f"{name} is a {full_name(type(array))} and x a {full_name(type(x))}"
-        msg = f"{kinds}; both must be of one kind on one device"
-        raise TypeError(msg)
-
-
-def check_like(array: Any, name: str, x: Any) -> None:
-    """Refuse what has another shape or dtype than ``x``."""
-    if array.shape != x.shape:
-        msg = f"{name} has shape {array.shape} and x {x.shape}; both must be the same"
-        raise ValueError(msg)
-    if array.dtype != x.dtype:
-        msg = f"{name} has dtype {array.dtype} and x {x.dtype}; convert one of them"
-        raise TypeError(msg)
-
-
-def check_device(device: int, name: str, device_of_x: int) -> None:
-    """Refuse an array on another device than that of ``x``."""
-    if device != device_of_x:
-        msg = f"{name} is on CUDA device {device} and x on {device_of_x}; copy one of them, both must be on one device"
-        raise ValueError(msg)
-
-
-def check_writeable(writeable: bool) -> None:
-    """Refuse an ``out`` that cannot be written."""
-    if not writeable:
-        msg = "out is read-only; pass an array that can be written, or leave out away"
-        raise ValueError(msg)

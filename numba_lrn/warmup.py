@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from numba_lrn.operator import LocalResponseNorm, check_dtype
+from numba_lrn.checks import check_dtype
+from numba_lrn.operator import LocalResponseNorm
 
 # Elements of an array that is shared among threads whatever its dtype.
 LARGE = 2**18

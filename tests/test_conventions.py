@@ -344,7 +344,7 @@ def test_sizes_of_numpy_are_taken():
     assert conventions.onnx(np.int32(4)) == conventions.onnx(4)
 
 
-@pytest.mark.parametrize("alpha", ["1", True, 1j, np.ones(2)])
+@pytest.mark.parametrize("alpha", ["1", bytearray(b"1"), True, np.True_, 1j, np.complex64(1), np.ones(2)])
 def test_parameters_are_real_numbers(alpha):
     with pytest.raises(TypeError, match="alpha must be a real number"):
         conventions.pytorch(3, alpha)

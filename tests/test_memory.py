@@ -9,24 +9,23 @@ import pytest
 
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cpu import memory
+from numba_lrn.backends.cpu.kernels import FORM_BUFFERS
+from numba_lrn.backends.cpu.launch import plan_of
 from tests.support import assert_accurate, optional
 
 # One operator for each form of the window, on arrays of four dimensions in C order.
-SHAPE = (2, 40, 5, 8)
+SHAPE = N, C, H, W = 2, 12, 41, 24
 OPERATORS = {
     "direct": LocalResponseNorm(4, alpha=2.0),
-    "prefix": LocalResponseNorm(34, alpha=2.0),
+    "prefix": LocalResponseNorm(14, alpha=2.0),
     "masked": LocalResponseNorm(4, alpha=2.0, axis=-1),
-    "turned": LocalResponseNorm.from_window(-3, 9, 30, 0.1, 0.75, 1.0),
+    "scanned": LocalResponseNorm(26, alpha=2.0, axis=-1),
+    "turned": LocalResponseNorm.from_window(-2, 9, 32, 0.1, 0.75, 1.0),
     "box": LocalResponseNorm((3, 4), alpha=2.0, axis=(1, 3)),
+    "interleaved": LocalResponseNorm((15, 4), alpha=2.0, axis=(2, 3)),
 }
 EVERY_FORM = pytest.mark.parametrize("form", OPERATORS)
 EVERY_RECIPE = pytest.mark.parametrize("recipe", ["forward", "backward"])
-
-
-def shape_of(form):
-    """Few neighbours in memory for the forms along an almost contiguous axis."""
-    return (6, 40, 1, 3) if form == "turned" else SHAPE
 
 
 def numbers(shape, dtype=np.float32, seed=0):
@@ -65,14 +64,14 @@ def check(op, x, g):
     np.testing.assert_array_equal(g, g_before)
 
 
-# Views of one block of numbers, all of SHAPE. The first five are dense.
+# Views of one block of numbers, all of SHAPE.
 
 VIEWS = {
     "C": lambda a: a,
     "F": lambda a: a.ravel().reshape(SHAPE[::-1]).T,
-    "channels last": lambda a: a.ravel().reshape(2, 5, 8, 40).transpose(0, 3, 1, 2),
-    "permuted": lambda a: a.ravel().reshape(8, 2, 5, 40).transpose(1, 3, 2, 0),
-    "swapped planes": lambda a: a.ravel().reshape(40, 2, 5, 8).swapaxes(0, 1),
+    "channels last": lambda a: a.ravel().reshape(N, H, W, C).transpose(0, 3, 1, 2),
+    "permuted": lambda a: a.ravel().reshape(W, N, H, C).transpose(1, 3, 2, 0),
+    "swapped planes": lambda a: a.ravel().reshape(C, N, H, W).swapaxes(0, 1),
     "gaps": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
     "gaps inside": lambda a: np.repeat(a, 3, axis=3)[..., 1::3],
     "part of rows": lambda a: np.pad(a, ((0, 0), (1, 2), (0, 0), (0, 3)))[:, 1:-2, :, :-3],
@@ -87,7 +86,6 @@ VIEWS = {
     "unaligned": lambda a: unaligned(a),
     "field": lambda a: field(a),
 }
-DENSE = list(VIEWS)[:5]
 
 
 def read_only(array):
@@ -112,11 +110,17 @@ def field(array):
     return records["value"]
 
 
+def test_the_operators_take_every_form():
+    assert {form: plan_of(op, "forward", numbers(SHAPE)).variant.form for form, op in OPERATORS.items()} == {
+        form: form for form in FORM_BUFFERS
+    }
+
+
 @EVERY_FORM
 @pytest.mark.parametrize("view", VIEWS)
 def test_any_view(form, view):
-    shape, op = SHAPE, OPERATORS[form]
-    check(op, VIEWS[view](numbers(shape)), VIEWS[view](numbers(shape, seed=1)))
+    op = OPERATORS[form]
+    check(op, VIEWS[view](numbers(SHAPE)), VIEWS[view](numbers(SHAPE, seed=1)))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -215,7 +219,7 @@ def test_out_of_any_strides(recipe, view, order):
 
 def test_out_touches_nothing_beside_itself():
     x = numbers(SHAPE)
-    around = np.full((2, 44, 5, 16), 7, np.float32)
+    around = np.full((N, C + 4, H, 2 * W), 7, np.float32)
     inside = np.zeros(around.shape, bool)
     inside[:, 2:-2, :, ::2] = True
     OPERATORS["direct"](x, out=around[:, 2:-2, :, ::2])
@@ -228,8 +232,8 @@ def test_out_touches_nothing_beside_itself():
 @EVERY_FORM
 @pytest.mark.parametrize("order", ["C", "channels last"])
 def test_out_is_an_input(form, order):
-    op, shape = OPERATORS[form], SHAPE
-    x, g = (VIEWS[order](numbers(shape, seed=seed)) for seed in (0, 1))
+    op = OPERATORS[form]
+    x, g = (VIEWS[order](numbers(SHAPE, seed=seed)) for seed in (0, 1))
     y, dx = op(x), op.backward(g, x)
     out = x.copy(order="K")
     assert op(out, out=out) is out
@@ -254,7 +258,7 @@ def windows_of_memory(shape, shift):
 
 
 # An element, a row of the axis, and more.
-SHIFTS = [1, -1, 40, -40, 500, -500]
+SHIFTS = [1, -1, H * W, -H * W, 5000, -5000]
 
 
 @EVERY_FORM
@@ -300,7 +304,7 @@ def test_out_is_one_input_and_overlaps_the_other(form, shift):
         lambda a: a[:, ::-1],
         lambda a: a[::-1, ::-1, ::-1, ::-1],
         lambda a: a.reshape(SHAPE[::-1]).T,
-        lambda a: a.reshape(2, 5, 8, 40).transpose(0, 3, 1, 2),
+        lambda a: a.reshape(N, H, W, C).transpose(0, 3, 1, 2),
     ],
     ids=["backwards", "all backwards", "transposed", "channels last"],
 )
@@ -315,7 +319,7 @@ def test_out_is_another_view_of_x(recipe, view):
 @EVERY_RECIPE
 def test_out_and_x_share_a_strided_view(recipe):
     op, g = OPERATORS["direct"], numbers(SHAPE, seed=1)
-    memory = numbers((2, 40, 5, 16))
+    memory = numbers((N, C, H, 2 * W))
     x = memory[..., ::2]
     expected = compute(op, recipe, x.copy(), g)
     between = memory[..., 1::2].copy()

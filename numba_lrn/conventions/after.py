@@ -3,22 +3,21 @@
 import math
 from collections.abc import Sequence
 
+from numba_lrn.checks import finite
 from numba_lrn.conventions.translate import Windows, convention
 from numba_lrn.conventions.windows import (
-    Axes,
     any_axis,
     at_least,
     choice,
     extra_after,
     integer,
     no_axis,
-    number,
     odd,
     positive,
     windowed,
     within_axes,
 )
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.operator import Axes, LocalResponseNorm
 
 
 @convention("ONNX", k="bias")
@@ -116,7 +115,7 @@ def directml(
     axes = within_axes(axis, (2, 3), "DirectML")
     if divisor == "region":
         return windowed(axes, extra_after, size, alpha, beta, bias)
-    return windowed(axes, extra_after, size, number(alpha, "alpha") / size, beta, bias, divide=False)
+    return windowed(axes, extra_after, size, finite(alpha, "alpha") / size, beta, bias, divide=False)
 
 
 @convention("cuDNN", "lrn_n", "lrn_alpha", "lrn_beta", "lrn_k", choices=({}, {"divisive": True}))
@@ -179,7 +178,7 @@ def miopen(
     """
     choice(mode, ("cross_channel", "within_channel"), "mode", "MIOpen")
     n = integer(lrn_n, "lrn_n", "MIOpen")
-    if number(lrn_k, "lrn_k") == 0:
+    if finite(lrn_k, "lrn_k") == 0:
         msg = "MIOpen: lrn_k must not be 0 (Expect non-zero bias/K)"
         raise ValueError(msg)
     if mode == "within_channel":
@@ -242,5 +241,5 @@ def nnef(size: Sequence[int], alpha: float = 1.0, beta: float = 0.5, bias: float
         raise ValueError(msg)
     axes = tuple(axis for axis, n in enumerate(counts) if n > 1) or (0,)
     before, after = zip(*(extra_after(counts[axis]) for axis in axes), strict=True)
-    scale = number(alpha, "alpha") / math.prod(counts)
+    scale = finite(alpha, "alpha") / math.prod(counts)
     return LocalResponseNorm.from_window(axes, before, after, scale, beta, bias)

@@ -2,7 +2,6 @@
 
 from numba_lrn.conventions.translate import convention
 from numba_lrn.conventions.windows import (
-    Axes,
     choice,
     extra_before,
     integer,
@@ -12,7 +11,7 @@ from numba_lrn.conventions.windows import (
     windowed,
     within_axes,
 )
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.operator import Axes, LocalResponseNorm
 
 
 @convention("PyTorch")

@@ -1,20 +1,19 @@
 """Frameworks that take odd sizes only: [c − n//2, c + n//2]."""
 
+from numba_lrn.checks import finite
 from numba_lrn.conventions.translate import convention
 from numba_lrn.conventions.windows import (
-    Axes,
     any_axis,
     at_least,
     choice,
     extra_before,
     named_variant,
     no_axis,
-    number,
     odd,
     windowed,
     within_axes,
 )
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.operator import Axes, LocalResponseNorm
 
 _WITHIN = {"norm_region": "WITHIN_CHANNEL"}
 
@@ -54,7 +53,7 @@ def caffe(
         no_axis(axis, "Caffe")
         named_variant(variant, ("caffe", "cudnn"), "Caffe")
         return windowed(1, extra_before, size, alpha, beta, k)
-    differ = number(k, "k") != 1 and size <= 16
+    differ = finite(k, "k") != 1 and size <= 16
     because = f"within channels its own engine takes k as 1, its cuDNN engine as the {k!r} given" if differ else ""
     named_variant(variant, ("caffe", "cudnn"), "Caffe", because=because)
     used = k if variant == "cudnn" and size <= 16 else 1.0

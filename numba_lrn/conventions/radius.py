@@ -1,7 +1,8 @@
 """Frameworks that take a radius: [c − r, c + r], 2r + 1 elements, alpha divided by nothing."""
 
+from numba_lrn.checks import finite
 from numba_lrn.conventions.translate import convention, radii
-from numba_lrn.conventions.windows import choice, integer, named_variant, number, rounded_up, windowed
+from numba_lrn.conventions.windows import choice, integer, named_variant, rounded_up, windowed
 from numba_lrn.operator import LocalResponseNorm
 
 
@@ -60,7 +61,7 @@ def tflite(radius: int, bias: float, alpha: float, beta: float, *, variant: str 
     reach = integer(radius, "radius", "TFLite", 0)
     if variant == "optimized":
         return windowed(-1, rounded_up, 2 * reach + 1, alpha, beta, bias, divide=False)
-    scale = number(alpha, "alpha") if reach else 0.0
+    scale = finite(alpha, "alpha") if reach else 0.0
     return LocalResponseNorm.from_window(-1, reach, max(reach - 1, 0), scale, beta, bias)
 
 

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 
+from numba_lrn.checks import finite
 from numba_lrn.conventions.translate import convention
 from numba_lrn.conventions.windows import (
-    Axes,
     choice,
     extra_after,
     extra_before,
     integer,
     named_variant,
     no_axis,
-    number,
     rounded_down,
     rounded_up,
     windowed,
     within_axes,
 )
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.operator import Axes, LocalResponseNorm
 
 
 @convention(
@@ -97,7 +96,7 @@ def openvino(
     n = integer(size, "size", "OpenVINO")
     mixed = len(along) > 1 and 1 in along
     because = ""
-    if not number(bias, "bias").is_integer():
+    if not finite(bias, "bias").is_integer():
         because = f"its CPU plug-in takes bias={bias!r} as {int(bias)}, its reference as given"
     elif mixed:
         because = "its CPU plug-in sums over the spatial axes alone where the channels are among several"

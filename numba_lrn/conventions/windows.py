@@ -1,13 +1,12 @@
 """What every convention is made of: the side an even window takes, the divisor of alpha, and the refusals."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
-from numba_lrn.operator import LocalResponseNorm
+from numba_lrn.checks import finite, index
+from numba_lrn.operator import Axes, LocalResponseNorm
 
-Axes = int | tuple[int, ...]
 Window = Callable[[int], tuple[int, int]]
 
 
@@ -37,16 +36,14 @@ def windowed(
     """``size`` elements along each axis; alpha divided by the full element count of the window, or by nothing."""
     before, after = window(size)
     dimensions = len(axis) if isinstance(axis, tuple) else 1
-    scale = number(alpha, "alpha") / (size**dimensions if divide else 1)
+    scale = finite(alpha, "alpha") / (size**dimensions if divide else 1)
     return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
 
 
 def integer(value: Any, name: str, framework: str, low: int = 1, high: int | None = None) -> int:
     """An integer from ``low`` to ``high``, or the framework's refusal."""
     try:
-        if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
-            raise TypeError
-        count = operator.index(value)
+        count = index(value)
     except TypeError:
         msg = f"{framework}: {name} must be an integer, got {value!r} of type {type(value).__name__}"
         raise TypeError(msg) from None
@@ -66,27 +63,9 @@ def odd(value: Any, name: str, framework: str, reason: str, high: int | None = N
     return count
 
 
-def number(value: Any, name: str) -> float:
-    """A finite Python float."""
-    if isinstance(value, (bool, str, bytes, complex)) or getattr(value, "ndim", 0) != 0:
-        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg)
-    try:
-        real = float(value)
-    except (TypeError, ValueError):
-        msg = f"{name} must be a real number, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg) from None
-    except OverflowError:
-        real = math.inf
-    if not math.isfinite(real):
-        msg = f"{name} must be finite, got {value!r}"
-        raise ValueError(msg)
-    return real
-
-
 def at_least(value: Any, low: float, name: str, framework: str, high: float = math.inf) -> float:
     """A number from ``low`` to ``high``, or the framework's refusal."""
-    real = number(value, name)
+    real = finite(value, name)
     if not low <= real <= high:
         allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         msg = f"{framework}: {name} must be {allowed}, got {real!r}"
@@ -96,7 +75,7 @@ def at_least(value: Any, low: float, name: str, framework: str, high: float = ma
 
 def positive(value: Any, name: str, framework: str) -> float:
     """A number above 0, or the framework's refusal."""
-    real = number(value, name)
+    real = finite(value, name)
     if real <= 0:
         msg = f"{framework}: {name} must be greater than 0, got {real!r}"
         raise ValueError(msg)

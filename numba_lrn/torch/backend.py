@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from numba_lrn.operator import LocalResponseNorm, check_same
+from numba_lrn.checks import check_same
+from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import arrays, autograd, kernels, parameters
 
 

@@ -23,7 +23,8 @@ from numba_lrn.backends.cpu.memory import (
 )
 from numba_lrn.backends.cpu.plan import SERIAL_BYTES, Plan, make_plan
 from numba_lrn.backends.cpu.threads import available_workers
-from numba_lrn.operator import LocalResponseNorm, check_dtype, check_same, check_writeable
+from numba_lrn.checks import check_dtype, check_same, check_writeable
+from numba_lrn.operator import LocalResponseNorm
 
 
 class Route(NamedTuple):

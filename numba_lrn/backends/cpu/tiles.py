@@ -36,7 +36,8 @@ LARGE_LANES = 1024  # the same where the arrays exceed the caches: the rows of a
 # Elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5. Along rows too short to
 # be chased, those that stay in L1: 96 K take 1.04 to 1.2 × as long.
 DIRECT_KEPT, SHORT_ROWS_KEPT = 96 * 1024, 4 * 1024
-# Bytes of the rows that a window touches, up to which rows stay whole, in the caches and beyond; bytes of short ones.
+# Bytes of the rows that a window or a pair of rows touches, up to which rows stay whole, in the caches and beyond; of
+# a short one.
 TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
 FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
 
@@ -216,7 +217,10 @@ def _direct_lanes(work: Work, space: Space) -> int:
         return LARGE_LANES if work.large and work.narrow else LANES
     if work.in_place or (work.large and work.fused):
         return max(4 * ROW, DIRECT_KEPT // work.kept // (space.length if work.in_place else min(space.length, 3 * n)))
-    touched = (3 * n if work.kept else n + 2) * space.inner * work.itemsize
+    rows = 3 * n if work.kept else n + 2
+    if work.fused and RECIPES[work.recipe].stages[0].passes:  # x, g and the result of a pair, and two rings of six rows
+        rows = (n + 1) + 2 + 2 + 2 * 6
+    touched = rows * space.inner * work.itemsize
     if touched <= (TOUCHED_LARGE if work.large else TOUCHED) or (work.large and not work.kept and n <= FEW_ROWS):
         return min(space.inner, LANES)
     return SHORT_ROW // work.itemsize * (1 if work.kept else 2)

@@ -24,7 +24,8 @@ from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap, same_order
 from numba_lrn.backends.cuda.plan import Plan, make_plan
 from numba_lrn.backends.selector import full_name
-from numba_lrn.operator import LocalResponseNorm, check_device, check_dtype, check_kind, check_like, check_writeable
+from numba_lrn.checks import check_device, check_dtype, check_kind, check_like, check_writeable
+from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16  # to a multiple of which addresses must be aligned for the widest accesses
 TEMPORARY_BYTES = 256  # likewise for each temporary
