@@ -81,7 +81,7 @@ def test_the_tiled_cases_have_several_tiles(case):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_the_case_of_rows_that_are_cut_has_parts_of_rows(dtype):
-    """In these backward takes two rows at a time."""
+    """In the caches, where backward takes two rows at a time."""
     case = FORMS["fused across rows that are cut"]
     op, x = case.operator(), np.empty(case.shape, dtype)
     layout = Layout(*make_plan(dimensions_of(op, x), "backward", op, x.dtype, 1, False).layout)

@@ -20,10 +20,10 @@ CASES = {
 }
 
 
-@pytest.fixture
-def at_size(monkeypatch):
-    """Results from so many bytes on go past the caches, on every kind of processor."""
-    monkeypatch.setattr(plan, "processor", lambda: processor()._replace(narrow=False))
+@pytest.fixture(params=[False, True], ids=["whole rows", "narrow tiles"])
+def at_size(request, monkeypatch):
+    """Results from so many bytes on go past the caches, on either kind of processor."""
+    monkeypatch.setattr(plan, "processor", lambda: processor()._replace(narrow=request.param))
 
     def set_size(nbytes):
         monkeypatch.setattr(plan, "CACHES", nbytes)

@@ -32,7 +32,7 @@ def chase(arrays, buffers, par, space, tile, first, last, held):
     lanes = tile.lanes
     row = first
     if not REDUCES:
-        if not tile.streaming:
+        if TERMS == 5 and BEFORE == 2 and not tile.streaming:  # the ring holds what such windows need
             row += chase_pairs(arrays, buffers, par, space, tile, first, last, held)
     # No longer than a row: a strip must not read the results that it keeps. And whole cache lines, so that the next
     # strip begins with one too: rows of 729 elements took 1.6 × as long with strips of a row.
