@@ -34,6 +34,7 @@ environment variables:
   NUMBA_LRN_CACHE=0       keep no compiled kernels on disk
   NUMBA_LRN_PARALLEL=0    run on the calling thread only
   NUMBA_LRN_DEBUG=1       print on standard error which path each call takes
+                          (on a GPU: the first call of each kind)
   NUMBA_NUM_THREADS=N     Numba's: how many threads at most
   NUMBA_CACHE_DIR=FOLDER  Numba's: where compiled kernels are kept
 

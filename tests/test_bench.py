@@ -541,6 +541,9 @@ def test_tables_are_filled_from_a_result(result, tmp_path):
     assert "last-level cache" in text
     assert tables.main([str(source), str(page)]) == 0
     assert page.read_text() == text
+    page.write_text("<!-- bench: all -->\n<!-- bench end -->\n")
+    assert tables.main([str(source), str(page)]) == 0
+    assert page.read_text().count("| alexnet-norm1 |") == 1
     page.write_text("<!-- bench: batch -->\n<!-- bench end -->\n")
     assert tables.main([str(source), str(page)]) == 2
     with pytest.raises(BadArgumentError, match="networks"):

@@ -78,8 +78,9 @@ def blocks(op: LocalResponseNorm, x: NDArray[Any], elements: int) -> list[Block]
     """Blocks of about this many elements that cover ``x``, each with what its windows reach.
 
     Axes without a window are divided first, the slowest in memory before the others, so that a block is one piece
-    of the file and its results are, to the bit, those of the whole. Windowed axes are divided only if that is not
-    enough, and never so finely that more is computed beside a block than in it.
+    of the file. As long as only axes before the windowed ones are divided, the results are, to the bit, those of the
+    whole. Windowed axes are divided only if that is not enough, and never so finely that more is computed beside a
+    block than in it.
 
     >>> op = LocalResponseNorm(3, axis=0)
     >>> [(block.core, block.reach) for block in blocks(op, np.zeros(8), 6)]

@@ -222,7 +222,7 @@ class Report:
         return [row for row in self.rows if row.verdict == "WRONG"]
 
 
-TEXT = frozenset({"case", "direction", "layout", "dtype", "who", "path", "verdict", "operation", "windows", "note"})
+TEXT = frozenset({"case", "direction", "layout", "dtype", "who", "path", "verdict", "operation", "windows"})
 
 
 def plain_table(columns: list[str], lines: list[list[str]]) -> str:

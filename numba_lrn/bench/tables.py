@@ -1,10 +1,9 @@
-"""The tables and figures of README and docs, from a result of ``numba-lrn bench --json``.
+"""The tables of README and docs, from a result of ``numba-lrn bench --json``.
 
-    python -m numba_lrn.bench.tables results.json README.md docs/performance.md --plots docs/images
+    python -m numba_lrn.bench.tables results.json README.md docs/performance.md
 
 In each file, what lies between ``<!-- bench: GROUP -->`` and ``<!-- bench end -->`` becomes the table of the cases of
-that group (``networks``, ``window``, …, or ``quick``), with the conditions under it. Figures are drawn as
-GROUP.svg in the folder of ``--plots``. Nothing is typed by hand.
+that group (``networks``, ``window``, …, ``quick``, or ``all``), with the conditions under it. Nothing is typed by hand.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import sys
 from dataclasses import replace
 
 from numba_lrn.bench.cases import QUICK, BadArgumentError
-from numba_lrn.bench.plot import check_plot, draw
 from numba_lrn.bench.report import Report, markdown_table
 
 BLOCK = re.compile(r"(<!-- bench: (?P<group>[\w-]+) -->\n).*?(<!-- bench end -->)", re.DOTALL)
@@ -28,7 +26,7 @@ def part(report: Report, group: str) -> Report:
     BadArgumentError
         Where the result has none.
     """
-    rows = [row for row in report.rows if (row.case in QUICK if group == "quick" else row.group == group)]
+    rows = [row for row in report.rows if group in (row.group, "all") or (group == "quick" and row.case in QUICK)]
     if not rows:
         groups = ", ".join(dict.fromkeys(row.group for row in report.rows))
         msg = f"the result has no rows of {group!r}; it has {groups or 'none'}"
@@ -49,11 +47,10 @@ def fill(text: str, report: Report) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fill the files and draw the figures; the exit status."""
+    """Fill the files; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m numba_lrn.bench.tables", description=__doc__.splitlines()[0])
     parser.add_argument("result", type=pathlib.Path, help="a file of numba-lrn bench --json")
-    parser.add_argument("files", nargs="*", type=pathlib.Path, help="Markdown files with <!-- bench: GROUP --> blocks")
-    parser.add_argument("--plots", type=pathlib.Path, help="folder for GROUP.svg, one for each group of the result")
+    parser.add_argument("files", nargs="+", type=pathlib.Path, help="Markdown files with <!-- bench: GROUP --> blocks")
     options = parser.parse_args(arguments)
     try:
         report = Report.from_json(options.result.read_text(), str(options.result))
@@ -63,11 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
                 msg = f"{path} has no <!-- bench: GROUP --> … <!-- bench end --> block"
                 raise BadArgumentError(msg)
             path.write_text(fill(text, report))
-        if options.plots:
-            check_plot("figure.svg")
-            options.plots.mkdir(parents=True, exist_ok=True)
-            for group in dict.fromkeys(row.group for row in report.rows):
-                draw(part(report, group), str(options.plots / f"{group}.svg"))
     except (BadArgumentError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -12,9 +12,9 @@ from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.plan import make_plan
 
 # One multiprocessor: these small arrays are not cut into chunks.
-SMALL = Device((9, 0), 1)
+SMALL = Device(1)
 # So many that every axis is cut as finely as it may be.
-LARGE = Device((9, 0), 1_000_000)
+LARGE = Device(1_000_000)
 
 
 def prefer_threads(monkeypatch):

@@ -18,7 +18,7 @@ algorithm/recipes.py. One contract, several forms:
 * ``box``: several axes, one after the other on a tile of terms, each by one of the forms above.
 * ``interleaved``: small boxes with large windows, as many at a time as a vector has elements: prefix sums of vectors.
 
-Which form runs is decided by the backend from (n, length, layout, dtype) alone; every form adds in an order that
+Which form runs is decided by the backend from (n, length, inner) alone; every form adds in an order that
 depends on the position along the axis alone, so the bits depend on neither batch, threads nor tiles.
 """
 

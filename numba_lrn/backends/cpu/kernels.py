@@ -133,7 +133,7 @@ def _fetching(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
     line = memory.LINE // np.dtype(memory.CARRIERS.get(variant.dtype, variant.dtype)).itemsize
     namespace = {
         "prefetch": cpu_primitives.prefetch,
-        "LINE": line,
+        "PER_LINE": line,
         "FETCHED": asked[0] if asked else -1,
         "FETCHED_TOO": asked[1] if len(asked) > 1 else -1,
     }

@@ -1,7 +1,7 @@
 """The one place that chooses: which form a window takes, which power function, how memory is gone through.
 
-The form follows from the geometry alone, (n, length, inner) and the dtype, never from the batch or the number of
-threads, and no tile size changes the order in which a window is added up: the same numbers give the same bits.
+The form follows from the geometry alone, (n, length, inner), never from the batch or the number of threads, and no
+tile size changes the order in which a window is added up: the same numbers give the same bits.
 """
 
 import math

@@ -13,9 +13,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from numba_lrn.backends.cpu.memory import LINE
+
 HALF = ir.HalfType()
 FLOAT = ir.FloatType()
-DOUBLE = ir.DoubleType()
 INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 
@@ -129,7 +130,7 @@ def store_past_caches(typingctx, array, index, value):
     real = types.float64 if array.dtype == types.float64 else types.float32
 
     def codegen(context, builder, signature, arguments):
-        instruction = _store(context, builder, signature.args[0], *arguments, align=64)
+        instruction = _store(context, builder, signature.args[0], *arguments, align=LINE)
         instruction.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
         return context.get_dummy_value()
 
@@ -158,7 +159,7 @@ def misalignment(typingctx, array, index):
 
     def codegen(context, builder, signature, arguments):
         address = builder.ptrtoint(_element(context, builder, signature.args[0], *arguments), word)
-        gap = builder.and_(builder.neg(address), word(63))
+        gap = builder.and_(builder.neg(address), word(LINE - 1))
         return builder.udiv(gap, word(array.dtype.bitwidth // 8))
 
     return types.int64(array, types.int64), codegen

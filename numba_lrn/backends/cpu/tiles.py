@@ -19,19 +19,20 @@ from numba_lrn.algorithm.window.chase import CHASED_ROW
 from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
 from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
+from numba_lrn.backends.cpu.memory import LINE
 from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.worker import Layout
 
-LINE = 64  # bytes of a cache line and of the widest vector
 ROW = 32  # rows shorter than this make no loops of their own
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 SUM_TILES = 16  # at least so many tiles for an array that is shared among any number of threads and summed
 PAGE = 1024  # elements of a page, at most
-KEPT = 48 * 1024  # elements of a kept buffer, which must stay in L2 together with what it is computed from
 
 # direct
 LANES = 8192  # lanes of a tile that keeps nothing between stages
+# Elements of such a tile up to which its axis stays whole, and of the parts of longer ones.
+WHOLE_AXIS, PART_OF_AXIS = 3 * 1024 * 1024, 768 * 1024
 LARGE_LANES = 1024  # the same where the arrays exceed the caches: the rows of a window fit L1
 # Elements of all kept buffers where the stages take turns: 288 K take 1.1 × as long on Zen 5. Along rows too short to
 # be chased, those that stay in L1: 96 K take 1.04 to 1.2 × as long.
@@ -46,6 +47,7 @@ MASKED_TILE = 4096  # elements of a masked tile, at most twice that
 # and those of all arrays and buffers, in L1.
 MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
 
+PREFIX_TILE = 192 * 1024  # elements of a tile
 PREFIX_LANES, LONG_ROW = 256, 1024  # lanes of tiles between whose stages something is kept, of rows longer than this
 
 TURNED_TILE = 32 * 1024  # elements of a plane
@@ -55,7 +57,7 @@ BOX_TILE = 192 * 1024
 SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
 PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box,
 PLANE_LONG, PLANE_LONG_DIRECT = 64, 14  # or up to this many along rows of so many elements
-INTERLEAVED = 4096  # elements of a box that is interleaved, at most: a tile of them is 256 KB
+INTERLEAVED_LEAST, INTERLEAVED = 64, 4096  # elements of a box that is interleaved: a tile of them is 256 KB at most
 PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
 PLANE_PREFIX = 24  # and those shorter than this for prefix sums
 
@@ -166,7 +168,7 @@ def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
 def is_interleaved(dimensions: tuple[Dimension, ...]) -> bool:
     """Whether a box over short rows is so small, and a window of it so large, that several boxes are interleaved."""
     most = max(dimension.before + dimension.after + 1 for dimension in dimensions)
-    small = LINE <= _elements(dimensions) <= INTERLEAVED
+    small = INTERLEAVED_LEAST <= _elements(dimensions) <= INTERLEAVED
     return dimensions[-1].extent < ROW and small and most > PLANE_LONG_DIRECT
 
 
@@ -203,8 +205,8 @@ def _direct(work: Work, space: Space) -> Cut:
         lanes = _split(inner, _parts(inner, most, 1 if by_rows else parts))
     if by_rows and parts > 1:
         rows = -(-length // parts)
-    elif not work.kept and not work.in_place and rows * lanes > 64 * KEPT:
-        rows = min(length, max(8 * n, 16 * KEPT // lanes))
+    elif not work.kept and not work.in_place and rows * lanes > WHOLE_AXIS:
+        rows = min(length, max(8 * n, PART_OF_AXIS // lanes))
     if not work.in_place and work.parts > 1 and outers * -(-length // rows) * -(-inner // lanes) < work.parts:
         rows = min(rows, max(4 * n, -(-length // work.parts)))
     return Cut(1, rows, lanes, {}, [], NONE)
@@ -243,9 +245,9 @@ def _prefix(work: Work, space: Space) -> Cut:
     short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
     most, parts = PREFIX_LANES if short else STRIP, -(-work.parts // space.outers)
     lanes = _split(space.inner, _parts(space.inner, most, parts))
-    if not work.in_place and rows > 4 * n and rows * lanes > 4 * KEPT:
+    if not work.in_place and rows > 4 * n and rows * lanes > PREFIX_TILE:
         period = period_of(n)
-        rows = min(rows, -(-max(4 * n, 4 * KEPT // lanes) // period) * period)
+        rows = min(rows, -(-max(4 * n, PREFIX_TILE // lanes) // period) * period)
     return Cut(1, rows, lanes, {**_prefix_sizes(lanes, n), "total": GROUP * lanes}, [], NONE)
 
 

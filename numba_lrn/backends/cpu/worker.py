@@ -15,7 +15,7 @@ from numba_lrn.algorithm.window.contract import Space, Tile, based, move
 from numba_lrn.backends.cpu.primitives import misalignment, prefetch
 from numba_lrn.backends.cpu.span import spans
 
-LINE = 0  # elements of a cache line; injected
+PER_LINE = 0  # elements of a cache line; injected
 FETCHED, FETCHED_TOO = 0, -1  # the arrays that a stage asks for ahead, by their places; injected, −1 for none
 
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
@@ -102,7 +102,7 @@ def no_part(memory, first, last):
 @loop
 def fetch(arrays, at, count):
     """Ask for ``count`` neighbours of one array, or of two."""
-    for j in range(0, count, LINE):
+    for j in range(0, count, PER_LINE):
         prefetch(arrays[FETCHED], at + j)
         if FETCHED_TOO >= 0:
             prefetch(arrays[FETCHED_TOO], at + j)

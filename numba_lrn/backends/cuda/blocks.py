@@ -43,7 +43,6 @@ Extents = tuple[int, int, int]
 class Device(NamedTuple):
     """What a plan must know of the card."""
 
-    compute_capability: tuple[int, int] = (9, 0)
     multiprocessors: int = 132
 
 

@@ -186,7 +186,7 @@ def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int, in_
         op,
         dtype,
         low_bits == 0,
-        Device(card.compute_capability, card.multiprocessors),
+        Device(card.multiprocessors),
         in_place,
     )
     if DEBUG:

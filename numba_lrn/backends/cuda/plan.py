@@ -5,7 +5,7 @@ How the launch side uses it::
 
     plan = make_plan(dimensions, recipe, op, dtype, aligned, device)
     for launch in plan.launches:
-        ptx = kernels.ptx(launch.variant, device.compute_capability)
+        ptx = kernels.ptx(launch.variant, compute_capability)
         # grid, block and shared_bytes as they are; the arguments are one pointer for each name in
         # launch.operands, in that order, then launch.scalars as they are (their NumPy types are the kernel's).
 

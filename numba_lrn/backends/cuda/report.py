@@ -134,7 +134,7 @@ def count_instructions(listing: str) -> tuple[int, int]:
 def rows(problems: tuple[Problem, ...], compute_capability: tuple[int, int]) -> Iterator[tuple[str, ...]]:
     """The cells of the table, each kernel once."""
     seen: set[Variant] = set()
-    device = Device(compute_capability)
+    device = Device()
     for problem in problems:
         for recipe in RECIPES + (DERIVATIVES if problem in MAIN else ()):
             for name in ("float32", "float16"):

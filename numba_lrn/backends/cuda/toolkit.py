@@ -183,7 +183,6 @@ class Linked(NamedTuple):
     registers: int
     spilled_bytes: int
     stack_bytes: int
-    shared_bytes: int
 
 
 def assemble(ptx: str, compute_capability: tuple[int, int]) -> tuple[bytes, str]:
@@ -198,13 +197,12 @@ def link(ptx: str, compute_capability: tuple[int, int]) -> Linked:
     return Linked(code, _name_in(ptx), *_figures(log))
 
 
-def _figures(log: str) -> tuple[int, int, int, int]:
-    """(registers, bytes: spilled, of the stack, shared) of a report, in the words of nvJitLink 13.0 or 13.5."""
+def _figures(log: str) -> tuple[int, int, int]:
+    """(registers, bytes: spilled, of the stack) of a report, in the words of nvJitLink 13.0 or 13.5."""
     return (
         _number(r"used (\d+) registers", log),
         _number(r"(\d+) bytes spill stores", log, 0) + _number(r"(\d+) bytes spill loads", log, 0),
         _number(r"(\d+) (?:bytes )?stack", log),
-        _number(r"(\d+) bytes smem", log, 0),
     )
 
 
