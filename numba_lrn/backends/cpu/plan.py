@@ -41,7 +41,7 @@ from numba_lrn.operator import LocalResponseNorm
 # memory on an EPYC (Zen 5, 1 MB of L2 a core, 32 MB of L3). docs/performance.md has the figures.
 FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 10  # windows up to this many elements are added term by term
-ROW_DIRECT = 23  # the same along rows shorter than ROW
+ROW_DIRECT = 24  # the same along rows shorter than ROW
 TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW_DIRECT
 SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
 CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
