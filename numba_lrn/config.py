@@ -46,7 +46,7 @@ def config() -> dict[str, dict[str, Any]]:
     """
     return {
         "versions": _versions(),
-        "optional packages": {name: _version(name) for name in OPTIONAL},
+        "optional packages": {name: version_of(name) for name in OPTIONAL},
         "machine": _machine(),
         "threads": _threads(),
         "cache": _cache(),
@@ -77,7 +77,7 @@ def show_config() -> None:
             print("  nothing set")
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
     """The version of an installed distribution, found without importing it."""
     try:
         return importlib.metadata.version(distribution)
@@ -106,13 +106,13 @@ def _machine() -> dict[str, Any]:
 
     return {
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cpu for LLVM": llvmlite.binding.get_host_cpu_name(),
+        "cpu": cpu_name(),
+        "cpu for LLVM": llvmlite.binding.get_hostcpu_name(),
         "SIMD bits in use": _simd_bits(),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """The name that the processor gives itself."""
     try:
         named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -182,7 +182,7 @@ def _cache() -> dict[str, Any]:
 
 def _gpu() -> dict[str, Any]:
     """The GPU, or why there is none; nothing of CUDA is imported where its package is not installed."""
-    if _version("numba-cuda") is None:
+    if version_of("numba-cuda") is None:
         return {"none because": "numba-cuda is not installed: pip install 'numba-lrn[cuda12]' or 'numba-lrn[cuda13]'"}
     try:
         from numba_lrn.backends.cuda import cache

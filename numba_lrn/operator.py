@@ -182,11 +182,11 @@ class LocalResponseNorm:
         from numba_lrn import conventions  # only here: conventions imports this module
 
         lines = [f"y = x * ({self.k!r} + {self.scale!r} * S)**{-self.beta!r}", "S: the sum of x**2 over the window"]
-        for axis, before, after in self._windows():
+        for axis, before, after in self.each_window():
             lines.append(f"  axis {axis}: {before + after + 1} elements, {before} before and {after} after")
         return "\n".join([*lines, conventions.describe(self)])
 
-    def _windows(self) -> Iterator[tuple[int, int, int]]:
+    def each_window(self) -> Iterator[tuple[int, int, int]]:
         """(axis, before, after) of each windowed axis."""
         if isinstance(self.axis, tuple):
             yield from zip(self.axis, self.before, self.after, strict=True)  # type: ignore[arg-type]
@@ -199,7 +199,7 @@ class LocalResponseNorm:
             msg = "x has no dimensions; there is no axis to sum along"
             raise ValueError(msg)
         found: dict[int, tuple[int, int]] = {}
-        for axis, before, after in self._windows():
+        for axis, before, after in self.each_window():
             if not -ndim <= axis < ndim:
                 msg = f"axis {axis} is out of range for an array of {ndim} dimensions; allowed: {-ndim} to {ndim - 1}"
                 raise ValueError(msg)

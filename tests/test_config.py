@@ -142,7 +142,7 @@ print(json.dumps([gpu, [name for name in ("numba.cuda", "torch", "rich", "matplo
 
 
 def test_a_gpu_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(module, "_version", lambda name: "1.0")
+    monkeypatch.setattr(module, "version_of", lambda name: "1.0")
     monkeypatch.setitem(sys.modules, "numba.cuda", None)
     monkeypatch.delattr(numba, "cuda", raising=False)
     assert config()["gpu"].keys() == {"none because"}

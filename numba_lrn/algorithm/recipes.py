@@ -62,7 +62,7 @@ class GradientArrays(NamedTuple):
 
 
 class SecondOrderArrays(NamedTuple):
-    """Those of the second derivative: the cotangent v of dx, and the results for g and for x."""
+    """Those of the second derivative: in the place of a tangent v the cotangent u of dx, and results for g and x."""
 
     x: Any
     g: Any

@@ -4,13 +4,13 @@ import datetime as dt
 import os
 import pathlib
 import platform
-from importlib import metadata
 from typing import Any
 
 import numba
 
 import numba_lrn
 from numba_lrn.bench.devices import Cpu, Cuda
+from numba_lrn.config import cpu_name, version_of
 
 PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "tbb", "numba-cuda", "cupy-cuda12x", "cupy-cuda13x")
 
@@ -20,7 +20,7 @@ def environment(device: Cpu | Cuda, threads: int) -> dict[str, Any]:
     return {
         "numba_lrn": numba_lrn.__version__,
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -48,22 +48,6 @@ def threading_layer() -> str:
         return str(numba.threading_layer())
     except ValueError:
         return "none yet"
-
-
-def cpu_name() -> str:
-    """The name of the processor."""
-    text = _read("/proc/cpuinfo") or ""
-    for line in text.splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _read(path: str) -> str | None:

@@ -48,7 +48,7 @@ class Convention:
         refusals: list[tuple[int, str]] = []
         probes: list[LocalResponseNorm] = []
         for order, fixed in enumerate(self._fixed(op)):
-            for place, size in enumerate(self.sizes(windows_of(op))):
+            for place, size in enumerate(self.sizes(list(op.each_window()))):
                 known = {**fixed, self.size: size, self.beta: op.beta, self.k: op.k}
                 try:
                     probe = self.build(**known, **{self.alpha: 1.0})
@@ -86,7 +86,7 @@ class Convention:
         """Why none of the probes is ``op``."""
         if isinstance(op.axis, tuple) and probes and not any(isinstance(probe.axis, tuple) for probe in probes):
             return "its window lies along one axis"
-        sides = {(before, after) for _, before, after in windows_of(op)}
+        sides = {(before, after) for _, before, after in op.each_window()}
         if len(sides) > 1:
             return "the window differs between the axes"
         own = [
@@ -135,13 +135,6 @@ def convention(
         return build
 
     return register
-
-
-def windows_of(op: LocalResponseNorm) -> Windows:
-    """(axis, before, after) of each windowed axis."""
-    if isinstance(op.axis, tuple):
-        return list(zip(op.axis, op.before, op.after, strict=True))  # type: ignore[arg-type]
-    return [(op.axis, op.before, op.after)]  # type: ignore[list-item]
 
 
 def _same_window(probe: LocalResponseNorm, op: LocalResponseNorm) -> bool:
@@ -281,7 +274,7 @@ def _even(known: Convention, fixed: Mapping[str, Any]) -> str:
     if known.sizes is radii:
         return "−" if _probe(known, fixed, 3).after else "2r elements, extra before"
     try:
-        _, before, after = windows_of(_probe(known, fixed, 4))[0]
+        _, before, after = next(_probe(known, fixed, 4).each_window())
     except ValueError:
         return "refused"
     names: dict[tuple[int, int], str] = {

@@ -53,8 +53,8 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
         results = torch.empty_like(x), torch.empty_like(x)
         _launch(x).double_backward(op, *given, into=tuple(arrays.as_array(tensor) for tensor in results))
         return results
-    for_grad, for_x = _launch(x).double_backward(op, *given)
-    return arrays.as_tensor(for_grad, x), arrays.as_tensor(for_x, x)
+    for_g, for_x = _launch(x).double_backward(op, *given)
+    return arrays.as_tensor(for_g, x), arrays.as_tensor(for_x, x)
 
 
 def backward_all(

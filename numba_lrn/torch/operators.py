@@ -39,9 +39,8 @@ def arguments(op: LocalResponseNorm) -> tuple[list[int], list[int], list[int], f
 
 def window(op: LocalResponseNorm) -> Window:
     """(axis, before, after), one entry an axis."""
-    if isinstance(op.axis, tuple):
-        return list(op.axis), list(op.before), list(op.after)  # type: ignore[arg-type]
-    return [op.axis], [op.before], [op.after]  # type: ignore[list-item]
+    axis, before, after = zip(*op.each_window(), strict=True)
+    return list(axis), list(before), list(after)
 
 
 def forward(op: LocalResponseNorm, x: Tensor) -> Tensor:

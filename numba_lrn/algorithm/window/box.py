@@ -202,6 +202,6 @@ def streamed_box_strip(arrays, buffers, par, plane, at, place, width, slot, coun
 
 
 @injected
-def sum_plane(axis, buffers, source, target, outers, unit, mirrored, length, positions, first, last):
+def sum_plane(axis, buffers, source, target, outers, unit, transposed, length, positions, first, last):
     """One axis of a box, from one plane to the other; injected: it runs the form that ``axis`` names."""
     raise NotImplementedError("a backend injects the call of one of the passes of planes.py and interleaved.py")

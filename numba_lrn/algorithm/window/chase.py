@@ -1,13 +1,12 @@
 """Two stages in one loop: the second follows the first by the rows that its window reaches ahead."""
 
 from numba_lrn.algorithm.binding import apart, injected
-from numba_lrn.algorithm.primitives import real, store
+from numba_lrn.algorithm.primitives import real
 from numba_lrn.algorithm.window.contract import BEFORE, REDUCES, TERMS, fetch_ahead, move
-from numba_lrn.algorithm.window.direct import window_sum
+from numba_lrn.algorithm.window.direct import fused_extremes, window_sum
 from numba_lrn.algorithm.window.strips import (
     add_up,
     extreme,
-    extremes_strip,
     higher,
     is_streamed,
     no_notes,
@@ -92,17 +91,10 @@ def chased_strip(arrays, buffers, par, at, step, slot, slot_step, count):
         total = window_sum_with(arrays, buffers, behind_at + j, step, behind_slot + j, slot_step, newest)
         emit_behind(arrays, buffers, par, behind_at + j, behind_slot + j, total)
     if extreme(notes):
-        extremes_row(arrays, buffers, par, at, step, slot, slot_step, count)
+        fused_extremes(arrays, buffers, par, at, step, slot, slot_step, count)
         fused_behind(arrays, buffers, par, behind_at, step, behind_slot, slot_step, count)
     else:
         add_up(buffers, notes)
-
-
-def extremes_row(arrays, buffers, par, at, step, slot, slot_step, count):
-    """The first stage of a strip once more, right for an infinite d and for NaN too."""
-    for j in range(count):
-        store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
-    extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
 
 
 @apart
@@ -119,8 +111,8 @@ def chased_pair(arrays, buffers, par, at, step, slot, older, oldest, slot_step, 
         newest, notes = pass_noted(arrays, buffers, par, at + step + j, slot + slot_step + j, next_total, notes)
         emit_pair_behind(arrays, buffers, par, at + j, step, older + j, oldest + j, slot_step, newer, newest)
     if extreme(notes):
-        extremes_row(arrays, buffers, par, at, step, slot, slot_step, count)
-        extremes_row(arrays, buffers, par, at + step, step, slot + slot_step, slot_step, count)
+        fused_extremes(arrays, buffers, par, at, step, slot, slot_step, count)
+        fused_extremes(arrays, buffers, par, at + step, step, slot + slot_step, slot_step, count)
         for j in range(count):
             newer = add_term_behind(arrays, buffers, at + j, slot + j, real(0.0))
             newest = add_term_behind(arrays, buffers, at + step + j, slot + slot_step + j, real(0.0))

@@ -81,11 +81,16 @@ def fused_strip(arrays, buffers, par, at, step, slot, slot_step, count):
         notes = emit_noted(arrays, buffers, par, at + j, slot + j, total, notes)
     if RAISES:
         if extreme(notes):
-            for j in range(count):
-                store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
-            extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+            fused_extremes(arrays, buffers, par, at, step, slot, slot_step, count)
             return
     add_up(buffers, notes)
+
+
+def fused_extremes(arrays, buffers, par, at, step, slot, slot_step, count):
+    """The strip once more, with what is right for an infinite d and for NaN too."""
+    for j in range(count):
+        store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
+    extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
 
 
 @injected

@@ -216,7 +216,7 @@ def entry_function(variant: Variant) -> Callable:
     tag = f"{variant.name}_{sources_stamp()[:8]}"
     injected: dict[str, Any] = {
         **_mathematics(variant.power, variant.real),
-        **{f"{name}_of": compile_part(worker.part if name in used else worker.no_part) for name in Buffers._fields},
+        **{f"{name}_of": compile_part(worker.some if name in used else worker.none) for name in Buffers._fields},
         "Arrays": recipe.arrays,
         "BEHIND": bool(behind),
         "SHARES": recipe.sums,

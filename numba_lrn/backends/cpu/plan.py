@@ -130,16 +130,21 @@ def make_plan(
     # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
     narrow = processor().narrow and dtype.itemsize >= 4
     large = nbytes * arrays >= CACHES
-    work = Work(dimensions, recipe, form, real.__name__, terms > 0, in_place, large, narrow, False, parts)
-    if large:
-        work = work._replace(asks_ahead=_asks_ahead(work, dtype, power))
+    work = Work(
+        dimensions=dimensions,
+        recipe=recipe,
+        form=form,
+        real=real.__name__,
+        fused=terms > 0,
+        in_place=in_place,
+        large=large,
+        narrow=narrow,
+        asks_ahead=large and _asks_ahead(dimensions, recipe, form, terms > 0, dtype, power),
+        parts=parts,
+    )
     layout, axes, positions = layout_of(work)
     if large:
-        layout = layout._replace(streaming=int(_streams(layout, work, dtype)))
-        if _is_cached_in_strips(work):
-            layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
-        if work.asks_ahead:
-            layout = _asking_ahead(layout, form, dtype, power)
+        layout = _beyond_caches(layout, work, dtype, power)
     variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
@@ -153,20 +158,30 @@ def make_plan(
     )
 
 
-def _asks_ahead(work: Work, dtype: np.dtype, power: str) -> bool:
+def _asks_ahead(
+    dimensions: tuple[Dimension, ...], recipe: str, form: str, fused: bool, dtype: np.dtype, power: str
+) -> bool:
     """Whether a call on arrays that exceed the caches asks for memory ahead: one that computes, and would wait.
 
     docs/performance.md has the figures. A processor that foresees addresses does so within a page, and begins anew with
     each row.
     """
     half = dtype.itemsize < 4
-    if work.form in ("prefix", "scanned"):
+    if form in ("prefix", "scanned"):
         return not half
-    if work.form == "direct":
-        if not any(dimension.windowed for dimension in work.dimensions):  # there is no next row
+    if form == "direct":
+        if not any(dimension.windowed for dimension in dimensions):  # there is no next row
             return False
-        return half or not work.fused or work.recipe != "backward" or not power.startswith(LONG_POWERS)
-    return work.form in ("box", "interleaved") or (work.form == "masked" and not work.fused)
+        return half or not fused or recipe != "backward" or not power.startswith(LONG_POWERS)
+    return form in ("box", "interleaved") or (form == "masked" and not fused)
+
+
+def _beyond_caches(layout: Layout, work: Work, dtype: np.dtype, power: str) -> Layout:
+    """The layout for arrays that exceed the caches: past them or in short strips, and with what is asked for ahead."""
+    layout = layout._replace(streaming=int(_streams(layout, work, dtype)))
+    if _is_cached_in_strips(work):
+        layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
+    return _asking_ahead(layout, work.form, dtype, power) if work.asks_ahead else layout
 
 
 def _asking_ahead(layout: Layout, form: str, dtype: np.dtype, power: str) -> Layout:

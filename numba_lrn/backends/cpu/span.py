@@ -48,6 +48,22 @@ def spans(typingctx, arrays):
     return result(arrays), codegen
 
 
+@intrinsic(prefer_literal=True)
+def leading(typingctx, span, count):
+    """The first elements of a span as a tuple; ``count`` is a constant."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    result = types.UniTuple(span.dtype, count.literal_value)
+
+    def codegen(context, builder, signature, arguments):
+        data = cgutils.create_struct_proxy(span)(context, builder, arguments[0]).data
+        index = context.get_value_type(types.intp)
+        elements = [builder.load(builder.gep(data, [index(place)])) for place in range(result.count)]
+        return context.make_tuple(builder, result, elements)
+
+    return result(span, count), codegen
+
+
 def _span(context, builder, span_type, data, size):
     span = cgutils.create_struct_proxy(span_type)(context, builder)
     span.data, span.size = data, size

@@ -13,7 +13,7 @@ from numba_lrn.algorithm.recipes import SUMS, Arrays
 from numba_lrn.algorithm.window.chase import CHASED_ROW
 from numba_lrn.algorithm.window.contract import Space, Tile, based, move
 from numba_lrn.backends.cpu.primitives import misalignment, prefetch
-from numba_lrn.backends.cpu.span import spans
+from numba_lrn.backends.cpu.span import leading, spans
 
 PER_LINE = 0  # elements of a cache line; injected
 FETCHED, FETCHED_TOO = 0, -1  # the arrays that a stage asks for ahead, by their places; injected, −1 for none
@@ -76,6 +76,19 @@ class Layout(NamedTuple):
     planes: int
 
 
+class Part(NamedTuple):
+    """The rows of the axis whose results are a tile's own, and how they are gone through."""
+
+    first: Any
+    last: Any
+    step: Any  # rows of the last stage a turn
+    separate: Any  # 1 where the result does not lie over an input
+    held: Any  # elements of a buffer that is kept between stages
+
+
+PARAMETERS, SIZES = len(Parameters._fields), len(Layout._fields)
+
+
 def entry(stamp: str) -> Callable:
     """The function that is compiled. ``stamp`` is not used, but Numba's cache takes a closure's values into its key."""
 
@@ -89,12 +102,12 @@ def entry(stamp: str) -> Callable:
     return run
 
 
-def part(memory, first, last):
+def some(memory, first, last):
     """A buffer; in the place of ``residual_of`` and the like where the kernel uses that buffer."""
     return memory[first:last]
 
 
-def no_part(memory, first, last):
+def none(memory, first, last):
     """The same where it does not."""
     return 0
 
@@ -124,37 +137,22 @@ MISALIGNMENT = {"out": misalignment_of_out, "out_x": misalignment_of_out_x}
 def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
     """One worker's share of the tiles, with its own part of the workspace."""
     arrays = Arrays(*arrays)
-    par = Parameters(
-        scalars[0], scalars[1], scalars[2], scalars[3], scalars[4],
-        scalars[5], scalars[6], scalars[7], scalars[8], scalars[9],
-    )  # fmt: skip
-    outers, length, inner, unit, before, after = layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
-    tile_outers, tile_rows, tile_lanes, tiles, step, strip, streaming, ahead_of_strip, separate, held = (
-        layout[6],
-        layout[7],
-        layout[8],
-        layout[9],
-        layout[10],
-        layout[11],
-        layout[12],
-        layout[13],
-        layout[14],
-        layout[15],
-    )
+    par = Parameters(*leading(scalars, PARAMETERS))
+    sizes = Layout(*leading(layout, SIZES))
+    space = Space(sizes.length, sizes.inner, sizes.unit, sizes.before, sizes.after, 0, layout[SIZES:])
     e0 = worker * (workspace.size // workers // 16 * 16)  # as many whole cache lines for each
-    e1 = e0 + layout[16]
-    e2 = e1 + layout[17]
-    e3 = e2 + layout[18]
-    e4 = e3 + layout[19]
-    e5 = e4 + layout[20]
-    e6 = e5 + layout[21]
-    e7 = e6 + layout[22]
-    e8 = e7 + layout[23]
-    e9 = e8 + layout[24]
-    axes = layout[25:]
-    lane_tiles = (unit + tile_lanes - 1) // tile_lanes
-    row_tiles = (length + tile_rows - 1) // tile_rows
-    for index in range(worker * tiles // workers, (worker + 1) * tiles // workers):
+    e1 = e0 + sizes.total
+    e2 = e1 + sizes.residual
+    e3 = e2 + sizes.kept
+    e4 = e3 + sizes.cross
+    e5 = e4 + sizes.mixed
+    e6 = e5 + sizes.running
+    e7 = e6 + sizes.suffix
+    e8 = e7 + sizes.turned
+    e9 = e8 + sizes.planes
+    lane_tiles = (sizes.unit + sizes.tile_lanes - 1) // sizes.tile_lanes
+    row_tiles = (sizes.length + sizes.tile_rows - 1) // sizes.tile_rows
+    for index in range(worker * sizes.tiles // workers, (worker + 1) * sizes.tiles // workers):
         buffers = Buffers(
             total_of(workspace, e0, e1),
             residual_of(workspace, e1, e2),
@@ -168,87 +166,72 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
             sums_of(arrays[-1], index * SUMS, (index + 1) * SUMS),
             stages_of(workspace, e1, e5),
         )  # fmt: skip
-        lane = index % lane_tiles * tile_lanes
-        first = index // lane_tiles % row_tiles * tile_rows
-        outer = index // lane_tiles // row_tiles * tile_outers
-        last = min(first + tile_rows, length)
+        lane = index % lane_tiles * sizes.tile_lanes
+        first = index // lane_tiles % row_tiles * sizes.tile_rows
+        outer = index // lane_tiles // row_tiles * sizes.tile_outers
+        last = min(first + sizes.tile_rows, sizes.length)
         # The tile's buffers also hold the rows that a transposed window reaches.
-        base = max(first - after, 0)
-        rows = min(last + before, length) - base
-        outer_end, lanes = min(outer + tile_outers, outers), min(tile_lanes, unit - lane)
-        tile = Tile(outer, outer_end, lane, lanes, base, rows, strip, streaming, ahead_of_strip)
-        run_tile(
-            arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step,
-            separate, held,
-        )  # fmt: skip
+        base = max(first - sizes.after, 0)
+        rows = min(last + sizes.before, sizes.length) - base
+        outer_end, lanes = min(outer + sizes.tile_outers, sizes.outers), min(sizes.tile_lanes, sizes.unit - lane)
+        tile = Tile(outer, outer_end, lane, lanes, base, rows, sizes.strip, sizes.streaming, sizes.ahead)
+        part = Part(first, last, sizes.step, sizes.separate, sizes.held)
+        if BEHIND:
+            run_behind(arrays, buffers, par, space, tile, part, positions)
+        else:
+            run_ahead(arrays, buffers, par, space, tile, part, positions)
     fence()
 
 
-def run_tile(
-    arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, step, separate, held
-):
-    """All stages on one tile."""
-    space = Space(length, inner, unit, before, after, 0, axes)
-    if BEHIND:
-        mirror = Space(length, inner, unit, after, before, 1, axes)
-        run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, separate, held)
+def run_ahead(arrays, buffers, par, space, tile, part, positions):
+    """No window is transposed: the stages take turns over the same rows of a tile."""
+    if part.last - part.first <= part.step:
+        ahead(arrays, buffers, par, space, tile, positions, part.first, part.last)
     else:
-        run_ahead(arrays, buffers, par, space, tile, positions, first, last, step)
+        for row in range(part.first, part.last, part.step):
+            ahead(arrays, buffers, par, space, based(tile, row), positions, row, min(row + part.step, part.last))
 
 
-def run_ahead(arrays, buffers, par, space, tile, positions, first, last, step):
-    """No window is transposed: the stages take turns over the same rows."""
-    if last - first <= step:
-        ahead(arrays, buffers, par, space, tile, positions, first, last)
-    else:
-        for row in range(first, last, step):
-            ahead(arrays, buffers, par, space, based(tile, row), positions, row, min(row + step, last))
-
-
-def run_behind(arrays, buffers, par, space, mirror, tile, positions, first, last, step, separate, held):
+def run_behind(arrays, buffers, par, space, tile, part, positions):
     """Transposed windows come behind; the other stages run ahead of them by the rows that they reach.
 
     Between two turns the rows that are still needed move to the front of the buffers, which then stay in L2.
     """
+    mirror = Space(space.length, space.inner, space.unit, space.after, space.before, 1, space.axes)
     base = done = tile.base
-    for row in range(first, last, step):
-        stop = min(row + step, last)
+    for row in range(part.first, part.last, part.step):
+        stop = min(row + part.step, part.last)
         ready = min(stop + space.before, tile.base + tile.rows)
-        if row > first:
+        if row > part.first:
             needed = max(row - space.after, base)
-            move(buffers.stages, held, (needed - base) * tile.lanes, 0, (done - needed) * tile.lanes)
+            move(buffers.stages, part.held, (needed - base) * tile.lanes, 0, (done - needed) * tile.lanes)
             base = needed
         turn = based(tile, base)
         if CHASES:
-            chased_turn(
-                arrays, buffers, par, space, mirror, turn, positions, done, ready, row, stop, first, last, separate,
-                held,
-            )  # fmt: skip
+            chased_turn(arrays, buffers, par, space, mirror, turn, part, positions, done, ready, row, stop)
         else:
-            run_shared(arrays, buffers, par, space, turn, positions, done, ready, first, last)
+            run_shared(arrays, buffers, par, space, turn, part, positions, done, ready)
             behind(arrays, buffers, par, mirror, turn, positions, row, stop)
         done = ready
 
 
-def run_shared(arrays, buffers, par, space, tile, positions, low, high, first, last):
-    """The stages ahead on rows ``low`` … ``high − 1``; those beyond ``first`` … ``last − 1`` another tile adds up."""
+def run_shared(arrays, buffers, par, space, tile, part, positions, low, high):
+    """The stages ahead on rows ``low`` … ``high − 1``; those that are not the tile's own another tile adds up."""
     if SHARES:
-        for part in range(3):
-            start = low if part == 0 else max(low, first if part == 1 else last)
-            stop = high if part == 2 else min(high, first if part == 0 else last)
+        for third in range(3):
+            start = low if third == 0 else max(low, part.first if third == 1 else part.last)
+            stop = high if third == 2 else min(high, part.first if third == 0 else part.last)
             if start < stop:
                 sums = buffers.sums
                 before = (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5])
                 ahead(arrays, buffers, par, space, tile, positions, start, stop)
-                if part != 1:
+                if third != 1:
                     sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = before
     else:
         ahead(arrays, buffers, par, space, tile, positions, low, high)
 
 
-def chased_turn(
-    arrays, buffers, par, space, mirror, tile, positions, done, ready, row, stop, first, last, separate, held
-):
+def chased_turn(arrays, buffers, par, space, mirror, tile, part, positions, done, ready, row, stop):
     """The stages ahead from row ``done`` to ``ready`` and those behind from ``row`` to ``stop``.
 
     Both run in one loop on the rows where both have full windows, unless the array's rows are short or the result
@@ -256,9 +239,9 @@ def chased_turn(
     """
     before, after = space.before, space.after
     begin = max(done, row + before, before + after)
-    end = min(ready, space.length - after, last)
+    end = min(ready, space.length - after, part.last)
     low, high = begin - before, end - before
-    if begin >= end or not separate or space.inner < CHASED_ROW:
+    if begin >= end or not part.separate or space.inner < CHASED_ROW:
         begin = end = ready
         low = high = stop
     # Before the chase, then after it. Written out twice, the stages took 8 s more to compile.
@@ -266,9 +249,9 @@ def chased_turn(
         if turn == 0:
             ready_from, ready_to, row_from, row_to = done, begin, row, low
         else:
-            chase(arrays, buffers, par, space, tile, begin, end, held)
+            chase(arrays, buffers, par, space, tile, begin, end, part.held)
             ready_from, ready_to, row_from, row_to = end, ready, high, stop
-        run_shared(arrays, buffers, par, space, tile, positions, ready_from, ready_to, first, last)
+        run_shared(arrays, buffers, par, space, tile, part, positions, ready_from, ready_to)
         behind(arrays, buffers, par, mirror, tile, positions, row_from, row_to)
 
 

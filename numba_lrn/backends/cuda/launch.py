@@ -77,8 +77,8 @@ def double_backward(
     op: LocalResponseNorm, grad_output: Any, x: Any, cotangent: Any, into: tuple[Any, Any] = (None, None)
 ) -> tuple[Any, Any]:
     """The gradients of ⟨cotangent, dx⟩ with respect to grad_output and x, in new arrays or in those of ``into``."""
-    (for_grad, for_x), _ = _derive(op, "double_backward", x, (grad_output, cotangent), into)
-    return for_grad, for_x
+    (for_g, for_x), _ = _derive(op, "double_backward", x, (grad_output, cotangent), into)
+    return for_g, for_x
 
 
 # What the inputs of a recipe beside x are called where they are refused.
