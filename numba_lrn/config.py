@@ -107,7 +107,7 @@ def _machine() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cpu": cpu_name(),
-        "cpu for LLVM": llvmlite.binding.get_hostcpu_name(),
+        "cpu for LLVM": llvmlite.binding.get_host_cpu_name(),
         "SIMD bits in use": _simd_bits(),
     }
 

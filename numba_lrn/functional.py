@@ -51,7 +51,8 @@ def local_response_norm(
     Notes
     -----
     An even size has its extra element before the centre, as in PyTorch; ONNX has it after. A NaN or Inf reaches
-    exactly the windows that contain it. Other conventions: :mod:`numba_lrn.conventions`.
+    exactly the windows that contain it. Other conventions: :mod:`numba_lrn.conventions`. Sources: Krizhevsky et al.
+    2012, section 3.3; ``torch.nn.functional.local_response_norm``.
 
     Examples
     --------
@@ -102,8 +103,9 @@ def local_response_norm_backward(
 
     Notes
     -----
-    Wᵀ is the window mirrored: for an even size it has its extra element *after* the centre. Only ``x`` and
-    ``grad_output`` are needed: d is computed again, never recovered from the result.
+    Wᵀ is the window mirrored: for an even size it has its extra element *after* the centre. Dtypes, NaN and Inf as for
+    :func:`local_response_norm`. Only ``x`` and ``grad_output`` are needed: d is computed again, never recovered from
+    the result.
 
     Examples
     --------

@@ -39,11 +39,19 @@ class LocalResponseNorm:
     axis, before, after : int, or tuples of int for a box
     scale, beta, k : float
 
+    Raises
+    ------
+    TypeError
+        A size or an axis that is no integer, an alpha, beta or k that is no real number.
+    ValueError
+        A size below 1, an axis named twice or none, sizes for another number of axes, a number that is not finite.
+
     Notes
     -----
     Immutable, hashable, picklable. float16 and bfloat16 are computed in float32 and rounded once; float32 and
-    float64 are computed in their own type. A NaN or Inf reaches exactly the windows that contain it; β = 0 gives
-    the factor 1 even there. Sources: Krizhevsky et al. 2012, section 3.3; ``torch.nn.LocalResponseNorm``.
+    float64 are computed in their own type; results have the dtype of ``x``. All this holds for every method. A NaN or
+    Inf reaches exactly the windows that contain it, forward and in every gradient; β = 0 gives the factor 1 even
+    there. Sources: Krizhevsky et al. 2012, section 3.3; ``torch.nn.LocalResponseNorm``.
 
     Examples
     --------
@@ -94,8 +102,17 @@ class LocalResponseNorm:
         axis : int or tuple of int
         before, after : int or tuple of int
             At least 0; one a windowed axis, or one for all.
-        scale : float
-            Multiplies the window sum; alpha of a framework that divides by nothing.
+        scale, beta, k : float
+            Finite. ``scale`` multiplies the window sum; it is the alpha of a framework that divides by nothing.
+
+        Returns
+        -------
+        LocalResponseNorm
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the constructor; also for a side below 0.
 
         Examples
         --------
@@ -187,14 +204,29 @@ class LocalResponseNorm:
         return "\n".join([*lines, conventions.describe(self)])
 
     def each_window(self) -> Iterator[tuple[int, int, int]]:
-        """(axis, before, after) of each windowed axis."""
+        """(axis, before, after) of each windowed axis.
+
+        >>> list(LocalResponseNorm((3, 5), axis=(-2, -1)).each_window())
+        [(-2, 1, 1), (-1, 2, 2)]
+        """
         if isinstance(self.axis, tuple):
             yield from zip(self.axis, self.before, self.after, strict=True)  # type: ignore[arg-type]
         else:
             yield self.axis, self.before, self.after  # type: ignore[misc]
 
     def windows(self, ndim: int) -> dict[int, tuple[int, int]]:
-        """{axis: (before, after)} for an array of ``ndim`` dimensions, axes counted from the front."""
+        """{axis: (before, after)} for an array of ``ndim`` dimensions, axes counted from the front.
+
+        Raises
+        ------
+        ValueError
+            An axis that such an array does not have, or has twice.
+
+        Examples
+        --------
+        >>> LocalResponseNorm(4, axis=-1).windows(4)
+        {3: (2, 1)}
+        """
         if ndim == 0:
             msg = "x has no dimensions; there is no axis to sum along"
             raise ValueError(msg)
@@ -230,6 +262,13 @@ class LocalResponseNorm:
             An array type or dtype that is not supported.
         ValueError
             A wrong axis for ``x``; an ``out`` of another shape or that cannot be written.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> op = LocalResponseNorm(3, alpha=3.0, beta=1.0, k=1.0, axis=0)
+        >>> op(np.array([1.0, 2.0, 3.0])).round(4)
+        array([0.1667, 0.1333, 0.2143])
         """
         return backend_of(x).forward(self, x, out)
 
@@ -257,6 +296,17 @@ class LocalResponseNorm:
         ------
         TypeError, ValueError
             As for the call; also where ``grad_output`` and ``x`` differ in kind, shape or dtype.
+
+        Notes
+        -----
+        Only ``x`` and ``grad_output`` are needed: d is computed again, never recovered from y.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0)  # y = x/(1 + x²), y' = (1 − x²)/(1 + x²)²
+        >>> op.backward(np.ones((1, 3)), np.array([[0.0, 1.0, 2.0]]))
+        array([[ 1.  ,  0.  , -0.12]])
         """
         return backend_of(x).backward(self, grad_output, x, out)
 

@@ -71,7 +71,7 @@ def test_every_exported_name_is_documented(name):
 def test_every_method_is_documented(name):
     member = inspect.getattr_static(LocalResponseNorm, name)
     if not isinstance(member, types.MemberDescriptorType):  # the fields, which the class itself documents
-        assert inspect.getdoc(getattr(LocalResponseNorm, name))
+        assert ">>> " in inspect.getdoc(getattr(LocalResponseNorm, name)), "an example that runs"
     else:
         assert name in LocalResponseNorm.__doc__
 

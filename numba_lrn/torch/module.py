@@ -33,6 +33,13 @@ class LocalResponseNorm(nn.Module):
         logarithm, ``log_alpha`` for alpha = exp(log_alpha), so that a step of the optimiser is a relative change, the
         same for an alpha of 1e-4 and a k of 1. They must be positive from the start.
 
+    Raises
+    ------
+    ValueError
+        A name in ``learnable`` that is none of the three, or one of them that is to be learnt and is not positive. What
+        is wrong with ``size``, ``axis`` and the other numbers is refused at the first call, as by
+        :func:`local_response_norm`, whose dtypes, even sizes, NaN and Inf are this module's too.
+
     Notes
     -----
     Without ``learnable`` the module has no state, as PyTorch's. The attributes ``alpha``, ``beta`` and ``k`` are the
