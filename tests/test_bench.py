@@ -62,7 +62,7 @@ def test_a_result_has_every_figure_and_its_environment(result):
         assert row["path"].startswith("direct 3/4 ")
 
 
-def test_every_output_tells_the_same(result, tmp_path, capsys):
+def test_every_output_tells_the_same(result, capsys):
     report = Report.from_json(result.read_text(), "result")
     (first, second) = csv.DictReader(io.StringIO(report.to_csv()))
     assert (first["direction"], second["direction"]) == ("forward", "backward")
@@ -478,7 +478,7 @@ def test_everything_is_plain_text_without_rich(monkeypatch, capsys):
     assert "own   forward" in capsys.readouterr().out
 
 
-def test_a_terminal_gets_the_rich_table(result, monkeypatch):
+def test_a_terminal_gets_the_rich_table(result):
     console = optional("rich.console") and __import__("rich.console", fromlist=["Console"])
     stream = io.StringIO()
     Report.from_json(result.read_text(), "x").print_rich(console.Console(file=stream, width=130))

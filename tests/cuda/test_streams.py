@@ -246,7 +246,7 @@ def test_the_device_of_the_arrays_is_current_for_the_call(queue, devices, cupy_d
     np.testing.assert_array_equal(cupy_device.get(out), toy.expected(numbers(6), numbers(6), (0, 1, 2)))
 
 
-def test_a_result_is_made_on_the_device_of_x(queue, devices, cupy_device, monkeypatch):
+def test_a_result_is_made_on_the_device_of_x(queue, devices, cupy_device):
     made_on = []
     allocate = hardware.host_memory
     import cupy
