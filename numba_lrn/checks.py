@@ -32,8 +32,16 @@ def integers(value: Any, name: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def divided(alpha: float, elements: int) -> float:
+    """alpha / elements, also for a window that no float can count."""
+    return alpha / elements if elements.bit_length() < 1024 else math.copysign(0.0, alpha)
+
+
 def finite(value: Any, name: str) -> float:
     """A finite Python float."""
+    if getattr(value, "requires_grad", False):
+        msg = f"{name} requires a gradient, which would be lost; call numba_lrn.torch's function, or pass {name}.item()"
+        raise TypeError(msg)
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     text = isinstance(value, (bool, str, bytes, bytearray, complex))
     if text or kind not in "iufV" or getattr(value, "ndim", 0) != 0:
@@ -61,6 +69,8 @@ def check_dtype(dtype: Any, name: str) -> None:
     if dtype.name in DTYPES and (dtype.kind == "f" or dtype.name == "bfloat16"):
         return
     hint = f"convert it first, for example with {name}.astype('float32')"
+    if dtype.kind == "c":
+        hint = f"take {name}.real, {name}.imag or abs({name})"
     msg = f"{name} has dtype {dtype}; supported are float16, bfloat16 (ml_dtypes), float32 and float64: {hint}"
     raise TypeError(msg)
 

@@ -119,13 +119,17 @@ def local_response_norm_backward(
 
 
 def operator_of(size: Axes, alpha: float, beta: float, k: float, axis: Axes) -> LocalResponseNorm:
-    """The operator of these arguments; making one takes 5 µs, finding the last one again 0.2 µs."""
-    if type(size) is int and type(axis) is int:
-        try:
-            return _cached_operator(size, alpha, beta, k, axis)
-        except (TypeError, ValueError):  # an argument that cannot be hashed, or a wrong one: the constructor tells
-            pass
+    """The operator of these arguments; making one takes 5 µs, finding the last one again 0.2 µs.
+
+    Found again by numbers alone: a tensor of no dimension may have another value by then.
+    """
+    whole = type(size) is int and type(axis) is int
+    if whole and type(alpha) in _NUMBERS and type(beta) in _NUMBERS and type(k) in _NUMBERS:
+        return _cached_operator(size, alpha, beta, k, axis)
     return LocalResponseNorm(size, alpha, beta, k, axis=axis)
+
+
+_NUMBERS = (float, int)
 
 
 @functools.lru_cache(maxsize=256, typed=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from numba_lrn.backends.selector import backend_of
-from numba_lrn.checks import finite, integers
+from numba_lrn.checks import divided, finite, integers
 
 Axes = int | tuple[int, ...]
 
@@ -36,7 +36,7 @@ class LocalResponseNorm:
 
     Attributes
     ----------
-    axis, before, after : int, or tuples of int for a box
+    axis, before, after : int, or tuples of int for a box, by ascending axis
     scale, beta, k : float
 
     Raises
@@ -86,7 +86,7 @@ class LocalResponseNorm:
             if n < 1:
                 msg = f"size must be at least 1, got {size!r}"
                 raise ValueError(msg)
-        scale = _divided(finite(alpha, "alpha"), math.prod(sizes))
+        scale = divided(finite(alpha, "alpha"), math.prod(sizes))
         before = tuple(n // 2 for n in sizes)
         after = tuple((n - 1) // 2 for n in sizes)
         self._set(axes, before, after, scale, finite(beta, "beta"), finite(k, "k"))
@@ -145,6 +145,7 @@ class LocalResponseNorm:
         beta: float,
         k: float,
     ) -> None:
+        axes, before, after = zip(*sorted(zip(axes, before, after, strict=True)), strict=True)
         single = len(axes) == 1
         state = (
             axes[0] if single else axes,
@@ -458,8 +459,3 @@ def _axes(axis: Any) -> tuple[int, ...]:
         msg = f"axis repeats an axis: {axes}; name each axis once"
         raise ValueError(msg)
     return axes
-
-
-def _divided(alpha: float, elements: int) -> float:
-    """alpha / elements, also for a window that no float can count."""
-    return alpha / elements if elements.bit_length() < 1024 else math.copysign(0.0, alpha)

@@ -12,8 +12,8 @@ LARGE = 2**18
 def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = "cpu") -> None:
     """Compile what the usual calls need, or load it from the disk cache, before the first of them.
 
-    That is: forward and backward across channels for β = 0.75 and a small window (on a CUDA device one of five
-    elements), channels first and last, on the CPU serial and parallel. Other exponents, wide windows and boxes are
+    That is: forward and backward across channels for β = 0.75 and a window of five elements, on the CPU also any other
+    small one, channels first and last, serial and parallel. Other exponents, wide windows and boxes are
     compiled when they are first used.
 
     Parameters
@@ -58,8 +58,9 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
             shape = (1,) * max(ndim - 3, 0) + (size // 64, 8, 8)[-ndim:]
             x = np.zeros(shape, dtype)
             for axis in {0, ndim - 1} if ndim < 3 else {ndim - 3, ndim - 1}:
-                op = LocalResponseNorm(3, axis=axis)
-                op.backward(x, op(x))
+                for n in (3, 5):  # windows of five elements have kernels of their own
+                    op = LocalResponseNorm(n, axis=axis)
+                    op.backward(x, op(x))
 
 
 def _dtype(name: str) -> np.dtype:

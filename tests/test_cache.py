@@ -188,3 +188,24 @@ def test_damage_is_told_once(compile_anew):
     with pytest.warns(RuntimeWarning, match="could not use its on-disk cache .* and compiles in memory") as caught:
         compile_once()
     assert len(caught) == 1
+
+
+WARM = """
+import numpy as np
+import numba_lrn as lrn
+from numba_lrn import LocalResponseNorm
+from numba_lrn.backends.cpu.launch import plan_of
+lrn.warmup()
+for n in (2, 3, 5, 9):
+    for axis in (1, -1):
+        for recipe in ("forward", "backward"):
+            plan = plan_of(LocalResponseNorm(n, axis=axis), recipe, np.empty((8, 64, 56, 56), np.float32))
+            print(n, axis, recipe, plan.workers, plan.kernel._dispatcher is not None)
+"""
+
+
+def test_warmup_leaves_nothing_to_compile_for_small_windows(tmp_path):
+    output, _ = processes.run(WARM, NUMBA_CACHE_DIR=str(tmp_path))
+    lines = output.splitlines()
+    assert len(lines) == 16
+    assert all(line.endswith(" True") for line in lines)

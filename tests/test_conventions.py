@@ -397,6 +397,22 @@ def test_convert_carries_channels_to_the_framework_own_axis():
     np.testing.assert_array_equal(channels_last.transpose(0, 3, 1, 2), y)
 
 
+def test_axes_of_a_box_in_any_order():
+    for axis in ((3, 2), (2, 3)):
+        op = LocalResponseNorm((5, 3) if axis == (2, 3) else (3, 5), 1.0, axis=axis)
+        assert conventions.convert(op, "nnef")["size"] == [1, 1, 5, 3]
+
+
+def test_convert_takes_operators():
+    with pytest.raises(TypeError, match="op must be a LocalResponseNorm, got 'x' of type str"):
+        conventions.convert("x", "pytorch")
+
+
+def test_sizes_that_no_float_counts():
+    for build in (conventions.pytorch, conventions.onnx, conventions.caffe):
+        assert build(10**400 + 1, 1.0).scale == 0.0
+
+
 def test_convert_returns_the_shortest_alpha():
     assert conventions.convert(LocalResponseNorm(5, alpha=1e-4), "onnx")["alpha"] == 1e-4
     assert conventions.convert(LocalResponseNorm(9, alpha=0.3), "caffe")["alpha"] == 0.3

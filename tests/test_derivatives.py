@@ -271,6 +271,28 @@ def test_d_exactly_one():
     assert op.backward_parameters(g, x)[1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "beta", "size", "size_of_v"),
+    [
+        ("float32", -0.5, 1e17, 1e17),
+        ("float32", -0.75, 1e12, 1e12),
+        ("float32", -1.0, 1e12, 1e12),
+        ("float64", -0.98, 1e149, 1.0),
+    ],
+)
+def test_large_numbers_and_a_negative_exponent(dtype, beta, size, size_of_v):
+    """d^(-β)·W(x·v) leaves the range there, the tangent does not."""
+    op = LocalResponseNorm(5, alpha=1.0, beta=beta, k=1.0)
+    x, v, u = arrays((2, 9, 5), dtype)
+    x, v, u = x * size, v * size_of_v, u * size_of_v
+    for got, expected in (
+        (op.jvp(x, v), reference.jvp(op, x, v)),
+        (op.backward(v, x), reference.backward(op, v, x)),
+        (op.double_backward(v, x, u)[0], reference.double_backward(op, v, x, u)[0]),
+    ):
+        np.testing.assert_allclose(got.astype(expected.dtype), expected, rtol=1e-4 if dtype == "float32" else 1e-12)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_not_finite_stays_in_its_windows(value):
     """As the formulas say, in the arrays and in the sums."""

@@ -59,6 +59,13 @@ def test_all_is_all():
     assert {"LocalResponseNorm", "local_response_norm", "local_response_norm_backward", "reference"} <= set(lrn.__all__)
 
 
+def test_the_order_of_axes_does_not_matter():
+    op = LocalResponseNorm((3, 5), axis=(1, 2))
+    assert op == LocalResponseNorm((5, 3), axis=(2, 1))
+    assert hash(op) == hash(LocalResponseNorm((5, 3), axis=(2, 1)))
+    assert (op.axis, op.before, op.after) == ((1, 2), (1, 2), (1, 2))
+
+
 @pytest.mark.parametrize("name", lrn.__all__)
 def test_every_exported_name_is_documented(name):
     value = getattr(lrn, name)

@@ -11,7 +11,7 @@ nothing. A d that is NaN is NaN from the first root on.
 
 import math
 
-from numba_lrn.algorithm.power import power_general, power_wide
+from numba_lrn.algorithm.power import factors, power_general, power_wide
 from numba_lrn.algorithm.primitives import (
     approximate_exp2,
     approximate_inverse_root,
@@ -86,22 +86,25 @@ def power_one_rough(d, par):
 def power_any_rough(d, par):
     """Any |β| ≤ 1: 79 ulp of float32 while 2^-20 ≤ d ≤ 2^20, 410 ulp over its whole range."""
     power = approximate_exp2(par.negative_beta * approximate_log2(d))
-    return power, power, approximate_reciprocal(d)
+    s, q = factors(power, approximate_reciprocal(d), par)
+    return power, s, q
 
 
 def power_general_refined(d, par):
     """Any |β| < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
 
-    Where d is Inf they give some finite s, and s·q = 0.
+    Where d is Inf they give some finite power, and s·q = 0.
     """
-    power, s, _ = power_general(d, par)
-    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
+    power, _, _ = power_general(d, par)
+    s, q = factors(power, approximate_reciprocal(d), par)
+    return refined_at_extremes(d, power, par), s, q
 
 
 def power_wide_refined(d, par):
     """Any β > −1, likewise."""
-    power, s, _ = power_wide(d, par)
-    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
+    power, _, _ = power_wide(d, par)
+    s, q = factors(power, approximate_reciprocal(d), par)
+    return refined_at_extremes(d, power, par), s, q
 
 
 def refined_at_extremes(d, power, par):

@@ -3,7 +3,8 @@
 Every power function takes ``d`` and the scalars ``par`` (:class:`numba_lrn.algorithm.formulas.Parameters`) and
 returns the triple (p, s, q): p = d^(-β), and s·q = d^(-β-1) in two factors, of which a formula multiplies each with
 something else first. d^(-7/4) itself leaves the range of float32 from d ≈ 1e21 on, x ≈ 3e10, where the gradient
-still is an ordinary number. Usually s = p and q = 1/d. A caller that drops one does not pay for it. The *plain*
+still is an ordinary number. Usually s = p and q = 1/d; of β < 0 s is the product and q = 1. A caller that drops one
+does not pay for it. The *plain*
 forms want d normal and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded*
 forms take any d and answer as IEEE ``pow`` does.
 
@@ -270,17 +271,24 @@ def exp2_fraction(r):
 
 def power_general(d, par):
     """Any |β| < 0.98."""
-    return with_reciprocal(d, exp2_within_range(log2_parts(d), par))
+    return with_reciprocal(d, exp2_within_range(log2_parts(d), par), par)
 
 
 def power_general_divided(d, par):
     """The same by a division more."""
-    return with_reciprocal(d, exp2_within_range(log2_parts_divided(d), par))
+    return with_reciprocal(d, exp2_within_range(log2_parts_divided(d), par), par)
 
 
-def with_reciprocal(d, power):
+def with_reciprocal(d, power, par):
     """What a power function returns of d^(-β)."""
-    return power, power, real(1.0) / d
+    s, q = factors(power, real(1.0) / d, par)
+    return power, s, q
+
+
+def factors(power, reciprocal, par):
+    """s and q; of β < 0 the product and 1: d^(-β) times a window sum would leave the range before the result does."""
+    grows = par.negative_beta > real(0.0)
+    return power * reciprocal if grows else power, real(1.0) if grows else reciprocal
 
 
 def exp2_within_range(parts, par):
@@ -294,12 +302,12 @@ def exp2_within_range(parts, par):
 
 def power_wide(d, par):
     """Any β."""
-    return with_reciprocal(d, exp2_of_any(log2_parts(d), par))
+    return with_reciprocal(d, exp2_of_any(log2_parts(d), par), par)
 
 
 def power_wide_divided(d, par):
     """The same by a division more."""
-    return with_reciprocal(d, exp2_of_any(log2_parts_divided(d), par))
+    return with_reciprocal(d, exp2_of_any(log2_parts_divided(d), par), par)
 
 
 def exp2_of_any(parts, par):
@@ -355,7 +363,8 @@ def power_platform(d, par):
     exponent = np.float64(par.beta_high) + np.float64(par.beta_low)
     p, q = real(math.pow(wide, exponent)), real(1.0 / wide)
     if 0.0 < abs(p) < math.inf and abs(q) < math.inf:
-        return p, p, q
+        s, q = factors(p, q, par)
+        return p, s, q
     return p, real(math.pow(wide, exponent - 1.0)), real(1.0)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from numba_lrn.checks import finite
+from numba_lrn.checks import divided, finite
 from numba_lrn.conventions.translate import Windows, convention
 from numba_lrn.conventions.windows import (
     any_axis,
@@ -115,7 +115,7 @@ def directml(
     axes = within_axes(axis, (2, 3), "DirectML")
     if divisor == "region":
         return windowed(axes, extra_after, size, alpha, beta, bias)
-    return windowed(axes, extra_after, size, finite(alpha, "alpha") / size, beta, bias, divide=False)
+    return windowed(axes, extra_after, size, divided(finite(alpha, "alpha"), size), beta, bias, divide=False)
 
 
 @convention("cuDNN", "lrn_n", "lrn_alpha", "lrn_beta", "lrn_k", choices=({}, {"divisive": True}))
@@ -241,5 +241,5 @@ def nnef(size: Sequence[int], alpha: float = 1.0, beta: float = 0.5, bias: float
         raise ValueError(msg)
     axes = tuple(axis for axis, n in enumerate(counts) if n > 1) or (0,)
     before, after = zip(*(extra_after(counts[axis]) for axis in axes), strict=True)
-    scale = finite(alpha, "alpha") / math.prod(counts)
+    scale = divided(finite(alpha, "alpha"), math.prod(counts))
     return LocalResponseNorm.from_window(axes, before, after, scale, beta, bias)

@@ -174,6 +174,8 @@ def convert(op: LocalResponseNorm, framework: str) -> Arguments:
 
     Raises
     ------
+    TypeError
+        ``op`` is no operator.
     ValueError
         An unknown framework; an operator that it cannot express, with the reason.
 
@@ -187,6 +189,9 @@ def convert(op: LocalResponseNorm, framework: str) -> Arguments:
     ...
     ValueError: ONNX cannot express this operator: the extra element is before the centre
     """
+    if not isinstance(op, LocalResponseNorm):
+        msg = f"op must be a LocalResponseNorm, got {op!r} of type {type(op).__name__}"
+        raise TypeError(msg)
     found = _REGISTRY.get(framework)
     if found is None:
         msg = f"unknown framework {framework!r}; known are {', '.join(sorted(_REGISTRY))}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numba_lrn.checks import finite, index
+from numba_lrn.checks import divided, finite, index
 from numba_lrn.operator import Axes, LocalResponseNorm
 
 Window = Callable[[int], tuple[int, int]]
@@ -36,7 +36,7 @@ def windowed(
     """``size`` elements along each axis; alpha divided by the full element count of the window, or by nothing."""
     before, after = window(size)
     dimensions = len(axis) if isinstance(axis, tuple) else 1
-    scale = finite(alpha, "alpha") / (size**dimensions if divide else 1)
+    scale = divided(finite(alpha, "alpha"), size**dimensions if divide else 1)
     return LocalResponseNorm.from_window(axis, before, after, scale, beta, k)
 
 

@@ -75,6 +75,8 @@ def _into(out: Tensor, operation: Callable[..., Tensor], op: LocalResponseNorm, 
     if not kernels.applies(out, *tensors):
         msg = "out= needs tensors with memory of their own on the CPU or a CUDA device; leave it away"
         raise TypeError(msg)
+    if out.is_neg():  # its memory holds the numbers of another sign
+        return out.copy_(operation(op, *tensors))
     operation(op, *tensors, out)
     torch.autograd.graph.increment_version(out)
     return out

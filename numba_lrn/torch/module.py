@@ -43,7 +43,7 @@ class LocalResponseNorm(nn.Module):
     Notes
     -----
     Without ``learnable`` the module has no state, as PyTorch's. The attributes ``alpha``, ``beta`` and ``k`` are the
-    values, computed from the logarithm where learnt.
+    values, computed from the logarithm where learnt; to set one of these sets its logarithm.
 
     Shape: input and output (N, C, …), as for :func:`local_response_norm`.
 
@@ -84,17 +84,21 @@ class LocalResponseNorm(nn.Module):
                 raise ValueError(msg)
         self.learnable = tuple(name for name in _NUMBERS if name in chosen)
         for name, value in zip(_NUMBERS, (alpha, beta, k), strict=True):
-            if name not in self.learnable:
-                setattr(self, name, value)
-            elif value > 0:
-                self.register_parameter(f"log_{name}", nn.Parameter(torch.tensor(math.log(value))))
+            if name in self.learnable:
+                self.register_parameter(f"log_{name}", nn.Parameter(torch.tensor(_logarithm(name, value))))
             else:
-                msg = f"a learnable {name} is kept positive, got {value!r}; start from a positive one"
-                raise ValueError(msg)
+                setattr(self, name, value)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  PyTorch's name
         """The normalised input."""
         return local_response_norm(input, self.size, self.alpha, self.beta, self.k, axis=self.axis)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dict__.get("learnable", ()):
+            super().__setattr__(name, value)
+            return
+        with torch.no_grad():
+            getattr(self, f"log_{name}").fill_(_logarithm(name, value))
 
     def __getattr__(self, name: str) -> Any:
         if name in _NUMBERS and name in self.learnable:
@@ -110,3 +114,11 @@ class LocalResponseNorm(nn.Module):
         ]
         further = [f"axis={self.axis}"] * (self.axis != 1) + [f"learnable={self.learnable}"] * bool(self.learnable)
         return ", ".join([str(self.size), *numbers, *further])
+
+
+def _logarithm(name: str, value: Any) -> float:
+    """Of a number that is learnt."""
+    if value > 0:
+        return math.log(value)
+    msg = f"a learnable {name} is kept positive, got {value!r}; take a positive one"
+    raise ValueError(msg)

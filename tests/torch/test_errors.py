@@ -61,7 +61,7 @@ def test_arguments(arguments, error, text):
 def test_learnable_names_and_values():
     with refused(ValueError, "learnable names 'gamma'; allowed are 'alpha', 'beta' and 'k'"):
         LocalResponseNorm(3, learnable=("alpha", "gamma"))
-    with refused(ValueError, "a learnable k is kept positive, got 0.0; start from a positive one"):
+    with refused(ValueError, "a learnable k is kept positive, got 0.0; take a positive one"):
         LocalResponseNorm(3, k=0.0, learnable="k")
 
 

@@ -57,6 +57,17 @@ def test_numbers_can_be_changed():
     close(module(random(2)), theirs(random(2), SIZE, ALPHA))
 
 
+def test_a_learnable_number_is_set_in_its_logarithm():
+    module = LocalResponseNorm(5, 1.0, learnable=("alpha",))
+    x = random(2, requires_grad=False)
+    module.alpha = ALPHA
+    assert module.state_dict()["log_alpha"].item() == pytest.approx(math.log(ALPHA), rel=1e-6)
+    assert module(x).requires_grad
+    assert f"alpha={ALPHA:.6g}" in repr(module)
+    with pytest.raises(ValueError, match=r"a learnable alpha is kept positive, got -1\.0; take a positive one"):
+        module.alpha = -1.0
+
+
 def test_learnable_numbers_are_exponentials():
     module = LocalResponseNorm(*ARGUMENTS, learnable=("alpha", "beta", "k")).double()
     assert [name for name, _ in module.named_parameters()] == ["log_alpha", "log_beta", "log_k"]

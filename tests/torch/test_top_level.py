@@ -42,6 +42,29 @@ def test_out(dtype):
     assert_same_bits(array(x), array(y))
 
 
+def test_out_whose_memory_has_the_other_sign():
+    x, g = random(5, dtype="float32"), random(6, dtype="float32")
+    for compute in (lambda out: OPERATOR(x, out=out), lambda out: OPERATOR.backward(g, x, out=out)):
+        out = torch.zeros(x.shape, dtype=torch.complex64).conj().imag
+        assert out.is_neg()
+        version = out._version
+        assert compute(out) is out
+        assert out._version > version
+        assert torch.equal(out, compute(None))
+
+
+def test_numbers_that_are_tensors():
+    """Their values at the call; a gradient that would be lost is refused."""
+    x, alpha = random(5), torch.tensor(1.0)
+    before = lrn.local_response_norm(x, 3, alpha, 1.0, 1.0)
+    alpha.fill_(100.0)
+    after = lrn.local_response_norm(x, 3, alpha, 1.0, 1.0)
+    assert torch.equal(after, lrn.local_response_norm(x, 3, 100.0, 1.0, 1.0))
+    assert not torch.equal(after, before)
+    with pytest.raises(TypeError, match=r"alpha requires a gradient.*numba_lrn\.torch's function, or pass alpha\.item"):
+        lrn.local_response_norm(x, 3, torch.nn.Parameter(alpha), 1.0, 1.0)
+
+
 def test_a_change_through_out_is_noticed_by_autograd():
     x = random(7, requires_grad=True)
     saved = random(8)
