@@ -106,7 +106,7 @@ def test_which_function_is_chosen(roots):
         0.75: f"power_three_quarters{ending}",
         1.0: "power_one",
         0.6: f"power_general{divided}",
-        -0.3: f"power_general{divided}",
+        -0.3: f"power_wide{divided}",
         0.99: f"power_wide{divided}",
         3.0: f"power_wide{divided}",
         2000.0: "power_platform",
@@ -117,7 +117,7 @@ def test_which_function_is_chosen(roots):
     assert wide == {
         0.75: f"power_three_quarters{ending}",
         0.6: "power_general",
-        -0.97: "power_general",
+        -0.97: "power_wide",
         -1.5: "power_platform",
         4.0: "power_wide",
         4.5: "power_platform",

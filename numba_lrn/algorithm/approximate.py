@@ -86,18 +86,16 @@ def power_one_rough(d, par):
 def power_any_rough(d, par):
     """Any |β| ≤ 1: 79 ulp of float32 while 2^-20 ≤ d ≤ 2^20, 410 ulp over its whole range."""
     power = approximate_exp2(par.negative_beta * approximate_log2(d))
-    s, q = factors(power, approximate_reciprocal(d), par)
-    return power, s, q
+    return power, power, approximate_reciprocal(d)
 
 
 def power_general_refined(d, par):
-    """Any |β| < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
+    """0 < β < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
 
     Where d is Inf they give some finite power, and s·q = 0.
     """
-    power, _, _ = power_general(d, par)
-    s, q = factors(power, approximate_reciprocal(d), par)
-    return refined_at_extremes(d, power, par), s, q
+    power, s, _ = power_general(d, par)
+    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
 
 
 def power_wide_refined(d, par):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 # The powers that are made of roots, by the part of their functions' names.
 NAMED_POWERS = {0.25: "power_quarter", 0.5: "power_half", 0.75: "power_three_quarters"}
-# Below this |β| 2^(−β·log2 d) cannot overflow; above the second, in float32, β·log2 d has no fraction left.
+# Below this β 2^(−β·log2 d) cannot overflow; above the second, in float32, β·log2 d has no fraction left.
 GENERAL_BETA = 0.98
 WIDE_BETA = 1000.0
 # In float64 the platform's pow is right for any β; ours has 4.3 ulp up to this one. Below −GENERAL_BETA d^(-β) may
