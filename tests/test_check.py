@@ -77,7 +77,7 @@ class Others:
         return {"first_call": 0.0, "note": ""}
 
     def result(self, problem):
-        value = problem.expected(self.direction)[0]
+        value = problem.truths(self.direction)[0][0]
         return (value if self.name == "right" else value * 1.01).astype(np.float32)
 
 

@@ -80,10 +80,6 @@ class Problem:
         }
         return calls[direction]
 
-    def expected(self, direction: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(value, ulp) of the first ``period`` items of the first result."""
-        return self.truths(direction)[0]
-
     @functools.cache  # noqa: B019  a problem lives as long as its rows
     def truths(self, direction: str) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """(value, ulp) of each result: of the first ``period`` items, or of a gradient of a parameter.

@@ -23,12 +23,12 @@ from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, dr
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap, same_order
 from numba_lrn.backends.cuda.plan import Plan, make_plan
+from numba_lrn.backends.cuda.variants import VECTOR_BYTES
 from numba_lrn.backends.selector import full_name
 from numba_lrn.checks import check_device, check_dtype, check_kind, check_like, check_writeable
 from numba_lrn.operator import LocalResponseNorm
 
-VECTOR_BYTES = 16  # to a multiple of which addresses must be aligned for the widest accesses
-TEMPORARY_BYTES = 256  # likewise for each temporary
+TEMPORARY_BYTES = 256  # to a multiple of which the address of each temporary is aligned
 
 # How the kernels see a dtype in the simulator: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}

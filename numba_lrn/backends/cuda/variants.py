@@ -14,7 +14,7 @@ from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
 
-VECTOR_BYTES = 16
+VECTOR_BYTES = 16  # of the widest access, to a multiple of which its address must be aligned
 DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
 LEAST_STEPS = 4
