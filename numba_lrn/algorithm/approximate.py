@@ -11,7 +11,7 @@ nothing. A d that is NaN is NaN from the first root on.
 
 import math
 
-from numba_lrn.algorithm.power import factors, power_general, power_wide
+from numba_lrn.algorithm.power import exp2_of_any, log2_parts, power_general
 from numba_lrn.algorithm.primitives import (
     approximate_exp2,
     approximate_inverse_root,
@@ -99,10 +99,9 @@ def power_general_refined(d, par):
 
 
 def power_wide_refined(d, par):
-    """Any β > −1, likewise."""
-    power, _, _ = power_wide(d, par)
-    s, q = factors(power, approximate_reciprocal(d), par)
-    return refined_at_extremes(d, power, par), s, q
+    """Any β > 0, likewise."""
+    power = exp2_of_any(log2_parts(d), par)
+    return refined_at_extremes(d, power, par), power, approximate_reciprocal(d)
 
 
 def refined_at_extremes(d, power, par):

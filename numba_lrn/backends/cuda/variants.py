@@ -76,7 +76,7 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
             return "power_any_rough"
     if 0.0 < op.beta < GENERAL_BETA:
         return "power_general_refined"
-    return "power_wide_refined" if op.beta > -1.0 else "power_wide"
+    return "power_wide_refined" if op.beta > 0.0 else "power_wide"
 
 
 def is_small_box(axes: tuple[Axis, ...]) -> bool:
