@@ -90,7 +90,7 @@ def power_any_rough(d, par):
 
 
 def power_general_refined(d, par):
-    """0 < β < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
+    """0 ≤ β < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
 
     Where d is Inf they give some finite power, and s·q = 0.
     """

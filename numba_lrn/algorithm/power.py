@@ -270,7 +270,7 @@ def exp2_fraction(r):
 
 
 def power_general(d, par):
-    """0 < β < 0.98."""
+    """0 ≤ β < 0.98."""
     power = exp2_within_range(log2_parts(d), par)
     return power, power, real(1.0) / d
 

@@ -83,7 +83,7 @@ def power_function(beta: float, scale: float, k: float, real: Any, roots: bool =
     low, high = (-GENERAL_BETA, WIDE_BETA64) if real is np.float64 else (-WIDE_BETA, WIDE_BETA)
     if not safe or not low < beta <= high:
         return "power_platform"
-    name = "power_general" if 0.0 < beta < GENERAL_BETA else "power_wide"
+    name = "power_general" if 0.0 <= beta < GENERAL_BETA else "power_wide"
     return f"{name}_divided" if divided and real is np.float32 else name
 
 

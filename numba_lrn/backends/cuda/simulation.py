@@ -12,7 +12,7 @@ import numpy as np
 from numba_lrn.algorithm.primitives import load, store
 
 # The module math of a card, where roots and divisions by zero raise nothing.
-ieee_math = SimpleNamespace(inf=math.inf, sqrt=np.sqrt, log=np.log, pow=np.power)
+ieee_math = SimpleNamespace(inf=math.inf, nan=math.nan, sqrt=np.sqrt, log=np.log, pow=np.power)
 
 
 class Cuda:

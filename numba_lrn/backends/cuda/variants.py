@@ -74,7 +74,7 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
         largest = op.k + op.scale * elements * LARGEST_FLOAT16**2
         if dtype != np.float16 or (op.k >= 1 / ROUGH_RANGE and largest <= ROUGH_RANGE):
             return "power_any_rough"
-    if 0.0 < op.beta < GENERAL_BETA:
+    if 0.0 <= op.beta < GENERAL_BETA:
         return "power_general_refined"
     return "power_wide_refined" if op.beta > 0.0 else "power_wide"
 
