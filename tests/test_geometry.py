@@ -165,13 +165,17 @@ def tiles_of(plan, number, workers):
     """(tile, first, last) of each tile of a worker, as the kernel walks them."""
     found = []
 
-    def run_tile(arrays, buffers, par, length, inner, unit, before, after, axes, tile, positions, first, last, *rest):
-        found.append((type(tile)(*map(int, tile)), int(first), int(last)))
+    def run(arrays, buffers, par, space, tile, part, positions):
+        found.append((type(tile)(*map(int, tile)), int(part.first), int(part.last)))
 
     def values(*fields):
         return fields
 
-    namespace = {**vars(worker), "run_tile": run_tile, "Parameters": values, "Arrays": values, "fence": values}
+    def leading(array, count):
+        return tuple(array[:count])
+
+    namespace = {**vars(worker), "run_ahead": run, "run_behind": run, "leading": leading}
+    namespace.update(Parameters=values, Arrays=values, fence=values)
     namespace.update((f"{name}_of", values) for name in worker.Buffers._fields)
     run_worker = rebind(worker.run_worker, namespace, "run_worker")
     run_worker((None,), np.empty(0, np.float32), plan.positions, plan.scalars, plan.layout, number, workers)
