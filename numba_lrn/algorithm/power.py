@@ -4,9 +4,8 @@ Every power function takes ``d`` and the scalars ``par`` (:class:`numba_lrn.algo
 returns the triple (p, s, q): p = d^(-β), and s·q = d^(-β-1) in two factors, of which a formula multiplies each with
 something else first. d^(-7/4) itself leaves the range of float32 from d ≈ 1e21 on, x ≈ 3e10, where the gradient
 still is an ordinary number. Usually s = p and q = 1/d; of β < 0 s is the product and q = 1. A caller that drops one
-does not pay for it. The *plain*
-forms want d normal and positive, or Inf, or NaN: all that k + a·S can be for k ≥ 2^-126 and a ≥ 0. The *guarded*
-forms take any d and answer as IEEE ``pow`` does.
+does not pay for it. The *plain* forms want d normal and positive, or Inf, or NaN: all that k + a·S can be for
+k ≥ 2^-126 and a ≥ 0. The *guarded* forms take any d and answer as IEEE ``pow`` does.
 
 β = 1/4, 1/2, 3/4 come from t ≈ d^(-1/4): an estimate from the exponent bits, one Newton step of fourth order, and
 the last step taken on the power itself. Nanoseconds an element on a Xeon (Emerald Rapids, 256-bit vectors) for
@@ -281,13 +280,13 @@ def power_general_divided(d, par):
     return power, power, real(1.0) / d
 
 
-def factors(power, reciprocal, par):
-    """s and q; of β < 0 the product and 1: d^(-β) times a window sum would leave the range before the result does.
+def with_factors(power, reciprocal, par):
+    """p, s and q; of β < 0 the product and 1: d^(-β) times a window sum would leave the range before the result does.
 
     What it takes to tell costs backward of β = 0.6 5 % of its time.
     """
     grows = par.negative_beta > real(0.0)
-    return power * reciprocal if grows else power, real(1.0) if grows else reciprocal
+    return power, power * reciprocal if grows else power, real(1.0) if grows else reciprocal
 
 
 def exp2_within_range(parts, par):
@@ -301,16 +300,12 @@ def exp2_within_range(parts, par):
 
 def power_wide(d, par):
     """Any β."""
-    power = exp2_of_any(log2_parts(d), par)
-    s, q = factors(power, real(1.0) / d, par)
-    return power, s, q
+    return with_factors(exp2_of_any(log2_parts(d), par), real(1.0) / d, par)
 
 
 def power_wide_divided(d, par):
     """The same by a division more."""
-    power = exp2_of_any(log2_parts_divided(d), par)
-    s, q = factors(power, real(1.0) / d, par)
-    return power, s, q
+    return with_factors(exp2_of_any(log2_parts_divided(d), par), real(1.0) / d, par)
 
 
 def exp2_of_any(parts, par):
@@ -366,8 +361,7 @@ def power_platform(d, par):
     exponent = np.float64(par.beta_high) + np.float64(par.beta_low)
     p, q = real(math.pow(wide, exponent)), real(1.0 / wide)
     if 0.0 < abs(p) < math.inf and abs(q) < math.inf:
-        s, q = factors(p, q, par)
-        return p, s, q
+        return with_factors(p, q, par)
     return p, real(math.pow(wide, exponent - 1.0)), real(1.0)
 
 
