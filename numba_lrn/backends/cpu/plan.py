@@ -191,10 +191,10 @@ def _asking_ahead(layout: Layout, work: Work, dtype: np.dtype, power: str) -> La
         ahead = rows * layout.inner
         if ahead > AHEAD_MOST or layout.tile_lanes < layout.unit:
             return layout
-    # A long power, summed in one loop along parts of rows, leaves memory the time: short strips take 1.02 to 1.06 × as
-    # long then.
-    parts = work.form == "direct" and work.fused and layout.tile_lanes < layout.inner and work.recipe != "backward"
-    if layout.strip == STRIP and not (parts and power.startswith(LONG_POWERS)):
+    # A long power in one loop with the sum, along long rows, leaves memory the time: in short strips forward and jvp
+    # take 1.02 to 1.06 × as long.
+    patient = work.form == "direct" and work.fused and layout.inner >= LARGE_LANES and work.recipe != "backward"
+    if layout.strip == STRIP and not (patient and power.startswith(LONG_POWERS)):
         layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
     return layout._replace(ahead=ahead)
 
