@@ -6,7 +6,7 @@ import pytest
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cpu import launch, plan
-from numba_lrn.backends.cpu.processor import processor
+from numba_lrn.backends.cpu.processor import Processor, processor
 from numba_lrn.backends.cpu.worker import Layout
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
@@ -120,3 +120,21 @@ def test_a_long_power_in_one_loop_along_long_rows_leaves_memory_time_enough():
         assert layout_of(wide, recipe, ROWS, "float32").strip == short
         layout = layout_of(op, recipe, (96, 256, 27, 27), "float32")
         assert (layout.ahead, layout.strip) == (3 * 729, short)
+
+
+STREAMED = {
+    "n = 5, rows of 2916 bytes": ((96, 256, 27, 27), 1, 5, "forward", "float32", True),
+    "n = 5, rows of 676 bytes": ((416, 256, 13, 13), 1, 5, "forward", "float32", False),
+    "n = 5, rows of 1352 bytes": ((208, 256, 13, 13), 1, 5, "forward", "float64", True),
+    "n = 5, rows of 338 bytes": ((416, 256, 13, 13), 1, 5, "forward", "float16", True),
+    "prefix sums": (ROWS, 1, 63, "backward", "float32", True),
+    "prefix sums, float16": (ROWS, 1, 63, "backward", "float16", False),
+    "contiguous axis, n = 9, float16": (LAST, 3, 9, "backward", "float16", False),
+    "contiguous axis, n = 16, float16": (LAST, 3, 16, "backward", "float16", True),
+}
+
+
+@pytest.mark.parametrize(("shape", "axis", "n", "recipe", "dtype", "expected"), STREAMED.values(), ids=STREAMED)
+def test_which_results_go_past_the_caches(monkeypatch, shape, axis, n, recipe, dtype, expected):
+    monkeypatch.setattr(plan, "processor", lambda: Processor(roots=True, narrow=True))
+    assert layout_of(LocalResponseNorm(n, axis=axis), recipe, shape, dtype).streaming == expected

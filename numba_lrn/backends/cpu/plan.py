@@ -25,6 +25,7 @@ from numba_lrn.backends.cpu.kernels import Kernel, Variant, kernel
 from numba_lrn.backends.cpu.processor import processor
 from numba_lrn.backends.cpu.tiles import (
     LARGE_LANES,
+    MASKED_KEPT_N,
     MASKED_TILE,
     ROW,
     STRIP,
@@ -48,6 +49,8 @@ CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
 # Where memory is asked for ahead: rows beyond the window of prefix sums, bytes of a strip, elements of the tiles that
 # follow one another, at most.
 AHEAD_ROWS, AHEAD_BYTES, AHEAD_MOST = 8, 1024, 128 * 1024
+# Forward of n = 5 across rows: those of so many bytes at least take 0.65 to 0.95 of the time past the caches.
+STREAMED_ROW = 1024
 # Forward of n = 5 along channels last, of results up to so many bytes: past the caches it takes 1.1 to 1.2 × as long.
 CHANNELS_LAST_STREAMS = 48 * 1024 * 1024
 LONG_POWERS = ("power_general", "power_wide", "power_platform")
@@ -127,8 +130,7 @@ def make_plan(
     spared = form in ("prefix", "turned", "scanned") or (terms > 0 and form != "box")
     roots = processor().roots and (spared or not recipe.startswith("forward"))
     power = power_function(op.beta, op.scale, op.k, real, roots, processor().roots)
-    # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
-    narrow = processor().narrow and dtype.itemsize >= 4
+    half = dtype.itemsize < 4
     large = nbytes * arrays >= CACHES
     work = Work(
         dimensions=dimensions,
@@ -138,8 +140,10 @@ def make_plan(
         fused=terms > 0,
         in_place=in_place,
         large=large,
-        narrow=narrow,
-        asks_ahead=large and _asks_ahead(dimensions, form, terms > 0, dtype),
+        half=half,
+        # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
+        narrow=processor().narrow and not half,
+        asks_ahead=large and _asks_ahead(dimensions, form, terms > 0, half),
         parts=parts,
     )
     layout, axes, positions = layout_of(work)
@@ -158,14 +162,14 @@ def make_plan(
     )
 
 
-def _asks_ahead(dimensions: tuple[Dimension, ...], form: str, fused: bool, dtype: np.dtype) -> bool:
+def _asks_ahead(dimensions: tuple[Dimension, ...], form: str, fused: bool, half: bool) -> bool:
     """Whether a call on arrays that exceed the caches asks for memory ahead: one that computes, and would wait.
 
     docs/performance.md has the figures. A processor that foresees addresses does so within a page, and begins anew with
     each row.
     """
     if form in ("prefix", "scanned"):
-        return dtype.itemsize >= 4
+        return not half
     if form == "direct":
         return any(dimension.windowed for dimension in dimensions)  # else there is no next row
     return form in ("box", "interleaved") or (form == "masked" and not fused)
@@ -204,12 +208,15 @@ def _streams(layout: Layout, work: Work, dtype: np.dtype) -> bool:
     if work.in_place or _is_cached_in_strips(work):
         return False
     if work.form == "direct" and work.fused and not work.kept:
-        return not work.narrow or layout.inner >= LARGE_LANES
+        return not work.narrow or layout.inner * dtype.itemsize >= STREAMED_ROW
     if work.form == "direct" and not work.fused and work.kept:
         return layout.tile_lanes == layout.inner  # short rows would begin and end within cache lines
     if work.form == "masked" and work.fused and not work.kept:
         return layout.outers * layout.length * layout.inner * dtype.itemsize >= CHANNELS_LAST_STREAMS
-    return True
+    # In short strips of half types the parts of lines at either end take longer than the caches do.
+    if work.form == "masked" and not work.fused and work.kept:
+        return not work.half or layout.before + layout.after >= MASKED_KEPT_N
+    return work.form != "prefix" or not work.half
 
 
 def _is_cached_in_strips(work: Work) -> bool:

@@ -48,7 +48,8 @@ MASKED_TILE = 4096  # elements of a masked tile, at most twice that
 MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
 
 PREFIX_TILE = 192 * 1024  # elements of a tile
-PREFIX_LANES, LONG_ROW = 256, 1024  # lanes of tiles between whose stages something is kept, of rows longer than this
+# Lanes of tiles between whose stages something is kept, twice as many of half types, of rows longer than this.
+PREFIX_LANES, LONG_ROW = 256, 1024
 
 TURNED_TILE = 32 * 1024  # elements of a plane
 
@@ -81,6 +82,7 @@ class Work(NamedTuple):
     fused: bool  # whether windows are summed in the loop that emits
     in_place: bool  # whether the result overwrites an input: then no two tiles share rows
     large: bool  # whether the arrays exceed the caches
+    half: bool  # whether the arrays hold a half type
     narrow: bool  # whether results that go past the caches want the rows of a window in L1
     asks_ahead: bool
     parts: int  # so many tiles at least, where they can be had
@@ -243,8 +245,8 @@ def _prefix(work: Work, space: Space) -> Cut:
     """Tiles of one outer index; parts of an axis begin where a period of the prefix sums does."""
     n, rows = space.n, space.length
     short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
-    most, parts = PREFIX_LANES if short else STRIP, -(-work.parts // space.outers)
-    lanes = _split(space.inner, _parts(space.inner, most, parts))
+    most = PREFIX_LANES * (2 if work.half else 1) if short else STRIP
+    lanes = _split(space.inner, _parts(space.inner, most, -(-work.parts // space.outers)))
     if not work.in_place and rows > 4 * n and rows * lanes > PREFIX_TILE:
         period = period_of(n)
         rows = min(rows, -(-max(4 * n, PREFIX_TILE // lanes) // period) * period)
