@@ -8,11 +8,11 @@ from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.geometry import canonical, dense_order
 from numba_lrn.algorithm.window.box import AXIS_FIELDS
 from numba_lrn.backends.cpu import launch
-from numba_lrn.backends.cpu.plan import SERIAL_BYTES, choose_form, make_plan
+from numba_lrn.backends.cpu.plan import SERIAL, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
 from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
 
-# Arrays of each form that are shared among threads (over 256 KB) and cut into several tiles, along every direction
+# Arrays of each form that are shared among threads (64 K elements) and cut into several tiles, along every direction
 # that the form cuts: outer indices, rows of the axis, lanes.
 TILED = {
     "direct, lanes cut": Case("direct", (3, 5, 20011), 1, 2, 1),
@@ -23,6 +23,8 @@ TILED = {
     "masked, outer indices cut": Case("masked", (997, 21, 5), 1, 2, 4),
     "prefix, lanes cut": Case("prefix", (2, 50, 3001), 1, 12, 7),
     "prefix, rows cut": Case("prefix", (2, 3000, 80), 1, 9, 10),
+    "prefix, one image of short rows": Case("prefix", (1, 300, 225), 1, 9, 10),
+    "direct, one image of short rows": Case("direct", (1, 400, 169), 1, 3, 2),
     "scanned, outer indices cut": Case("scanned", (301, 300), 1, 11, 14),
     "turned, rows cut": Case("turned", (2, 200001), 1, 30, 40),
     "turned, lanes and parts": Case("turned", (400, 200, 4), 1, 22, 20),
@@ -38,6 +40,7 @@ TILED = {
     "fused box, lanes cut in place": Case("box", (3, 80, 78, 64), (1, 2), (2, 2), (2, 2)),
     "box, lanes cut in place": Case("box", (3, 80, 78, 64), (1, 2), (6, 7), (8, 6)),
     "box, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (7, 4), (3, 5)),
+    "box of one small image, lanes cut": Case("box", (1, 13, 14, 513), (1, 2), (2, 1), (1, 4)),
     "box by prefixes, lanes cut": Case("box", (2, 30, 31, 600), (1, 2), (17, 14), (13, 15)),
 }
 every_tiled_form = pytest.mark.parametrize("case", TILED.values(), ids=TILED)
@@ -74,7 +77,7 @@ def test_tables_of_axes_have_whole_entries(case):
 @every_tiled_form
 def test_the_tiled_cases_have_several_tiles(case):
     op, x = case.operator(), np.empty(case.shape, np.float32)
-    assert x.nbytes > SERIAL_BYTES
+    assert x.size >= SERIAL
     plan = make_plan(dimensions_of(op, x), "backward", op, x.dtype, 3, False)
     assert plan.layout[Layout._fields.index("tiles")] > 2
 

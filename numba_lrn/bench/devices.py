@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from numba_lrn.algorithm.binding import rebind
 from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.compiler import compile_entry
-from numba_lrn.backends.cpu.plan import SERIAL_BYTES
 from numba_lrn.operator import LocalResponseNorm
 
 RECIPE = {"parameters": "backward_all"}  # where a direction has another name than its recipe
 CHUNK = 64 * 1024  # elements that a thread of the roof takes at a time
+SERIAL_BYTES = 256 * 1024  # of an array, below which one thread copies as fast as several
 
 
 class Cpu:

@@ -29,6 +29,7 @@ from numba_lrn.backends.cpu.tiles import (
     MASKED_TILE,
     ROW,
     STRIP,
+    SUM_TILE,
     SUM_TILES,
     Work,
     is_interleaved,
@@ -44,7 +45,9 @@ FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 10  # windows up to this many elements are added term by term
 ROW_DIRECT = 24  # the same along rows shorter than ROW
 TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW_DIRECT
-SERIAL_BYTES = 256 * 1024  # below this, a second thread costs more than it brings
+# Below so many elements of forward, a second thread costs more than it brings; of what takes up to HEAVIEST times as
+# long, below as many fewer.
+SERIAL, HEAVIEST = 64 * 1024, 4
 CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
 # Where memory is asked for ahead: rows beyond the window of prefix sums, bytes of a strip, elements of the tiles that
 # follow one another, at most.
@@ -118,11 +121,9 @@ def make_plan(
     """The plan for an array of these dimensions; ``in_place`` forbids tiles that share rows."""
     real = np.float64 if dtype == np.float64 else np.float32
     form = choose_form(dimensions)
-    nbytes = math.prod(dimension.extent for dimension in dimensions) * dtype.itemsize
+    elements = math.prod(dimension.extent for dimension in dimensions)
+    nbytes = elements * dtype.itemsize
     arrays = sum(name != "sums" for name in RECIPES[recipe].names) - recipe.startswith("forward")  # where g is x
-    workers = threads if nbytes >= SERIAL_BYTES else 1
-    # Sums are added tile by tile: their tiles must not depend on the number of threads.
-    parts = SUM_TILES if RECIPES[recipe].sums and nbytes >= SERIAL_BYTES else workers
     window = next(((each.before, each.after) for each in dimensions if each.windowed), (0, 0))
     fuses = form in ("direct", "masked") or (form == "box" and not is_small_box(dimensions))
     terms = sum(window) + 1 if fuses and window in FUSED else 0
@@ -130,6 +131,10 @@ def make_plan(
     spared = form in ("prefix", "turned", "scanned") or (terms > 0 and form != "box")
     roots = processor().roots and (spared or not recipe.startswith("forward"))
     power = power_function(op.beta, op.scale, op.k, real, roots, processor().roots)
+    shared = elements * _weight(recipe, form in ("direct", "masked") and terms > 0, real, power) >= SERIAL
+    workers = threads if shared else 1
+    # Sums are added tile by tile: their tiles must not depend on the number of threads.
+    parts = min(SUM_TILES, elements // SUM_TILE) if RECIPES[recipe].sums and shared else workers
     half = dtype.itemsize < 4
     large = nbytes * arrays >= CACHES
     work = Work(
@@ -160,6 +165,13 @@ def make_plan(
         sum(sizes),
         min(workers, layout.tiles),
     )
+
+
+def _weight(recipe: str, in_one_loop: bool, real: Any, power: str) -> int:
+    """How many times as long as forward of n = 5 with a named power an element takes, about."""
+    heavy = (not recipe.startswith("forward"), not in_one_loop, real is np.float64, power.startswith(LONG_POWERS))
+    weight: int = min(HEAVIEST, 2 ** sum(heavy))
+    return weight
 
 
 def _asks_ahead(dimensions: tuple[Dimension, ...], form: str, fused: bool, half: bool) -> bool:

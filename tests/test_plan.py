@@ -1,0 +1,81 @@
+"""How many threads an array is shared among, and along what it is cut for them."""
+
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm
+from numba_lrn.algorithm.geometry import canonical
+from numba_lrn.backends.cpu.plan import HEAVIEST, SERIAL, make_plan
+from numba_lrn.backends.cpu.tiles import SHARED_LANES, SUM_TILE
+from numba_lrn.backends.cpu.worker import Layout
+
+
+def plan_and_layout(op, recipe, shape, dtype="float32", threads=2, in_place=False):
+    dimensions = canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))
+    plan = make_plan(dimensions, recipe, op, np.dtype(dtype), threads, in_place)
+    return plan, Layout(*map(int, plan.layout[: len(Layout._fields)]))
+
+
+HEAVY = {
+    "forward, n = 5": (5, 0.75, "forward", "float32", 1),
+    "forward, float16": (5, 0.75, "forward", "float16", 1),
+    "backward": (5, 0.75, "backward", "float32", 2),
+    "forward, any exponent": (5, 0.6, "forward", "float32", 2),
+    "forward, float64": (5, 0.75, "forward", "float64", 2),
+    "forward, n = 9": (9, 0.75, "forward", "float32", 2),
+    "forward, prefix sums": (63, 0.75, "forward", "float32", 2),
+    "backward, any exponent": (5, 0.6, "backward", "float32", 4),
+    "backward, prefix sums, any exponent, float64": (63, 0.6, "backward", "float64", HEAVIEST),
+}
+
+
+@pytest.mark.parametrize(("n", "beta", "recipe", "dtype", "weight"), HEAVY.values(), ids=HEAVY)
+def test_what_takes_longer_is_shared_when_smaller(n, beta, recipe, dtype, weight):
+    op, lanes = LocalResponseNorm(n, beta=beta), 64
+    least = SERIAL // weight // lanes
+    for length, workers in ((least, 2), (least - 1, 1)):
+        assert plan_and_layout(op, recipe, (1, length, lanes), dtype)[0].workers == workers
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+@pytest.mark.parametrize("n", [3, 5, 11, 63, 200])
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+def test_one_image_of_short_rows_is_shared_by_rows(threads, n, recipe):
+    """Parts of rows of 169 elements took two threads 2.4 times as long as whole ones took one."""
+    _, layout = plan_and_layout(LocalResponseNorm(n), recipe, (1, 640, 13, 13), threads=threads)
+    assert layout.tile_lanes == layout.inner == 169
+    assert 1 < layout.tiles <= threads or n > 2 * 640 // threads
+
+
+@pytest.mark.parametrize("n", [3, 5, 9])
+def test_no_part_of_a_row_is_short_in_place_either(n):
+    """Rows cannot be shared there."""
+    _, layout = plan_and_layout(LocalResponseNorm(n), "backward", (1, 256, 27, 27), threads=16, in_place=True)
+    assert layout.tile_rows == layout.length
+    assert layout.tile_lanes >= SHARED_LANES
+
+
+@pytest.mark.parametrize("recipe", ["forward", "backward", "backward_all"])
+def test_one_box_with_many_channels_last_is_shared_by_lanes(recipe):
+    op = LocalResponseNorm(5, axis=(1, 2))
+    _, layout = plan_and_layout(op, recipe, (1, 14, 14, 512))
+    assert (layout.tile_rows, layout.tile_lanes) == (14, 128 if recipe == "backward_all" else 256)
+    _, layout = plan_and_layout(op, recipe, (2, 14, 14, 512))
+    assert layout.tile_lanes >= SHARED_LANES
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 580, 13, 13), (1, 96, 27, 27), (1, 27, 27, 96), (4, 96, 27, 27), (1, 512, 55, 55)]
+)
+@pytest.mark.parametrize("n", [5, 9, 63])
+def test_tiles_of_sums_do_not_depend_on_threads_and_are_not_too_small(shape, n):
+    axis = 3 if shape[-1] == 96 else 1
+    layouts = [
+        plan_and_layout(LocalResponseNorm(n, axis=axis), "backward_all", shape, threads=threads)[1]
+        for threads in (1, 2, 16)
+    ]
+    assert len(set(layouts)) == 1
+    (layout,) = set(layouts)
+    if axis == 1:
+        assert layout.tile_lanes >= min(layout.inner, SHARED_LANES)
+        assert np.prod(shape) / layout.tiles >= SUM_TILE / 2
