@@ -21,7 +21,7 @@ from numba_lrn.backends.cpu.memory import (
     same_order,
     workspace,
 )
-from numba_lrn.backends.cpu.plan import HEAVIEST, SERIAL, Plan, make_plan
+from numba_lrn.backends.cpu.plan import SERIAL, Plan, make_plan
 from numba_lrn.backends.cpu.threads import available_workers
 from numba_lrn.checks import check_dtype, check_same, check_writeable
 from numba_lrn.operator import LocalResponseNorm
@@ -80,7 +80,7 @@ SECOND_INPUT = {"backward": "grad_output", "jvp": "tangent"}
 
 def _run(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: NDArray | None) -> NDArray:
     """The usual case, arrays alike and apart, takes 2 µs from here to the kernel; the others go on to _prepare."""
-    route = _route(op, recipe, x.shape, x.strides, x.dtype, _threads(x.size), False)
+    route = _route_of(op, recipe, x)
     if route is not None and x.flags.behaved and (g is x or alike(g, x)):
         if out is None:
             out = np.empty_like(x, subok=False)
@@ -92,8 +92,13 @@ def _run(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: NDArra
     return _prepare(op, recipe, x, g, out)
 
 
-def _threads(elements: int) -> int:
-    return 1 if elements * HEAVIEST < SERIAL else available_workers()
+def _route_of(op: LocalResponseNorm, recipe: str, x: NDArray, in_place: bool = False) -> Route | None:
+    """The route of ``x``. How many threads there are takes 1.3 µs to tell, and is asked where several are worth it."""
+    if x.size < SERIAL:
+        route = _route(op, recipe, x.shape, x.strides, x.dtype, 1, in_place)
+        if route is None or not route.plan.shared:
+            return route
+    return _route(op, recipe, x.shape, x.strides, x.dtype, available_workers(), in_place)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,7 +123,7 @@ def _route(
 
 def plan_of(op: LocalResponseNorm, recipe: str, x: NDArray) -> Plan | None:
     """What a call on ``x`` with other arrays like it runs; None where it only copies."""
-    route = _route(op, recipe, x.shape, x.strides, x.dtype, _threads(x.size), False)
+    route = _route_of(op, recipe, x)
     return None if route is None else route.plan
 
 
@@ -152,7 +157,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         target = np.empty_like(source)
     if in_place and recipe == "forward":
         recipe = "forward_in_place"
-    route = _route(op, recipe, source.shape, source.strides, source.dtype, _threads(source.size), in_place)
+    route = _route_of(op, recipe, source, in_place)
     assert route is not None, "a dense copy always has a route"
     _launch(route, source, second, target)
     if out is None or out is target:
@@ -165,13 +170,13 @@ def _derive(
     op: LocalResponseNorm, recipe: str, x: NDArray, **others: NDArray
 ) -> tuple[list[NDArray], NDArray[np.float64]]:
     """New arrays for the results of ``recipe``, and its sums, one row a tile; not computed where there is no route."""
-    _route(op, recipe, x.shape, x.strides, x.dtype, _threads(x.size), False)
+    _route_of(op, recipe, x)
     for name, array in others.items():
         check_same(array, name, x)
     source = dense(np.asarray(x))
     inputs = [source, *(in_order_of(source, np.asarray(array)) for array in others.values())]
     results = [new_on_a_line(source) for name in RECIPES[recipe].names if name.startswith("out")]
-    route = _route(op, recipe, source.shape, source.strides, source.dtype, _threads(source.size), False)
+    route = _route_of(op, recipe, source)
     if route is None:
         return results, np.zeros((0, SUMS))
     sums = np.zeros((route.plan.tiles, SUMS))

@@ -69,6 +69,7 @@ class Plan(NamedTuple):
     scalars: NDArray
     workspace: int  # elements a worker
     workers: int
+    shared: bool  # whether it is worth several threads
 
     @property
     def tiles(self) -> int:
@@ -164,6 +165,7 @@ def make_plan(
         scalars_of(op.scale, op.beta, op.k, real),
         sum(sizes),
         min(workers, layout.tiles),
+        shared,
     )
 
 
