@@ -79,3 +79,28 @@ def test_tiles_of_sums_do_not_depend_on_threads_and_are_not_too_small(shape, n):
     if axis == 1:
         assert layout.tile_lanes >= min(layout.inner, SHARED_LANES)
         assert np.prod(shape) / layout.tiles >= SUM_TILE / 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((3, 256, 13, 13), 1),
+        ((3, 96, 27, 27), 1),
+        ((3, 96, 55, 55), 1),
+        ((3, 14, 14, 512), (1, 2)),
+        ((3, 50, 27, 27), 1),
+    ],
+)
+@pytest.mark.parametrize("n", [3, 5, 11])
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+def test_three_images_are_shared_evenly_among_two_threads(shape, axis, n, recipe):
+    """One thread with two of them and one with one took 1.25 to 1.5 times as long."""
+    _, layout = plan_and_layout(LocalResponseNorm(n, axis=axis), recipe, shape)
+    shares = [layout.tiles * (worker + 1) // 2 - layout.tiles * worker // 2 for worker in range(2)]
+    assert shares[1] <= 1.25 * shares[0]
+
+
+def test_many_images_are_not_cut():
+    for threads, images in ((2, 21), (3, 30), (16, 160)):
+        _, layout = plan_and_layout(LocalResponseNorm(5), "forward", (images, 96, 13, 13), threads=threads)
+        assert layout.tiles == images

@@ -32,6 +32,7 @@ SUM_TILES, SUM_TILE = 16, 8 * 1024
 PAGE = 1024  # elements of a page, at most
 
 SHARED_LANES = 128  # lanes of a tile at least, where threads share rows
+CUT = 0.05  # by what share two parts of something take longer than one
 
 # direct
 LANES = 8192  # lanes of a tile that keeps nothing between stages
@@ -193,6 +194,22 @@ def _parts(extent: int, most: int, workers: int) -> int:
     return -(-extent // (most * workers)) * workers
 
 
+def _cuts(work: Work, outers: int, pieces: int, overlap: float) -> int:
+    """Into how many parts an outer index is cut for threads to have equal shares: three images on two threads into two.
+
+    An index has ``pieces`` tiles without; ``overlap`` is what share of it each part computes more.
+    """
+    least = -(-work.parts // outers)
+    if RECIPES[work.recipe].sums:  # there are more tiles than threads
+        return least
+
+    def longest(cuts: int) -> float:
+        share = -(-outers * pieces * cuts // work.parts) / (pieces * cuts)
+        return share * (1 + (CUT + overlap * cuts if cuts > 1 else 0))
+
+    return min(range(least, work.parts + 1), key=longest)
+
+
 def _outers(work: Work, space: Space, elements: int) -> int:
     """How many outer indices a tile of about so many elements has."""
     outers = max(1, elements // (space.length * space.inner))
@@ -204,7 +221,8 @@ def _direct(work: Work, space: Space) -> Cut:
     outers, length, inner, n = space.outers, space.length, space.inner, space.n
     most = _direct_lanes(work, space)
     lanes, rows = inner, length
-    parts = -(-work.parts // outers)
+    pieces = -(-inner // most) if inner >= ROW else 1
+    parts = _cuts(work, outers, pieces, 0 if work.recipe.startswith("forward") else n / length)
     by_rows = _is_shared_by_rows(work, space, parts) and (inner <= most or not work.large)
     if inner >= ROW:
         lanes = _split(inner, _parts(inner, most, 1 if by_rows else min(parts, max(1, inner // SHARED_LANES))))
@@ -261,7 +279,7 @@ def _prefix(work: Work, space: Space) -> Cut:
     n, rows = space.n, space.length
     short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
     most = PREFIX_LANES * (2 if work.half else 1) if short else STRIP
-    row_parts, lane_parts = _shared(work, space)
+    row_parts, lane_parts = _shared(work, space, -(-space.inner // most))
     lanes = _split(space.inner, _parts(space.inner, most, lane_parts))
     if row_parts > 1:
         rows = -(-rows // (row_parts * GROUP)) * GROUP
@@ -271,13 +289,14 @@ def _prefix(work: Work, space: Space) -> Cut:
     return Cut(1, rows, lanes, {**_prefix_sizes(lanes, n), "total": GROUP * lanes}, [], NONE)
 
 
-def _shared(work: Work, space: Space) -> tuple[int, int]:
-    """Into how many parts of its rows and of its lanes an outer index is cut, where these are fewer than the threads.
+def _shared(work: Work, space: Space, pieces: int) -> tuple[int, int]:
+    """Into how many parts of its rows and of its lanes an outer index is cut for threads to share it.
 
     Rows of 1024 lanes and more are shared by lanes, where no window is summed twice. Shorter ones are shared by rows,
     half a window each at least: one image of 512×14×14 takes 0.6 to 0.7 of the time on two threads, by lanes 1.1.
     """
-    parts = -(-work.parts // space.outers)
+    again = 0.0 if space.inner >= LONG_ROW else 0.25 if work.recipe.startswith("forward") else 0.6
+    parts = _cuts(work, space.outers, pieces, again * space.n / space.length)
     lane_parts = min(parts, max(1, space.inner // LONG_ROW))
     least = 2 * space.n if RECIPES[work.recipe].sums else space.n / 2
     row_parts = 1 if work.in_place else min(-(-parts // lane_parts), max(1, int(space.length / least)))
@@ -322,14 +341,14 @@ def _box(work: Work, space: Space) -> Cut:
     # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads. Not
     # where masks may serve its first axis, and into fewer parts where sums ask for more of them than there are threads.
     least = (8 if RECIPES[work.recipe].sums else 2) * (n + period)
-    parts = min(-(-work.parts // space.outers), length // least)
+    parts = min(_cuts(work, space.outers, 1, (n + period) / length), length // least)
     if not work.in_place and parts > 1 and row * length * unit > MASKED_TILE:
         rows = min(rows, -(-length // (parts * period)) * period)
     # Too few rows for that, and many channels last: by lanes, 5×5 over 14×14×512 in 0.55 to 0.65 of the time.
-    tiles = space.outers * -(-length // rows)
+    parts = -(-_cuts(work, space.outers, 1, 0) // -(-length // rows))
     narrowest = SHARED_LANES if RECIPES[work.recipe].sums else SHARED_LANES // 2
-    if tiles < work.parts and unit >= 2 * narrowest:
-        lanes = min(lanes, max(narrowest, _split(unit, -(-work.parts // tiles))))
+    if parts > 1 and unit >= 2 * narrowest:
+        lanes = min(lanes, max(narrowest, _split(unit, parts)))
     if is_small_box(work.dimensions):
         outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))
     # A window more on either side, and what comes before a period.
