@@ -47,6 +47,20 @@ def test_one_image_of_short_rows_is_shared_by_rows(threads, n, recipe):
     assert 1 < layout.tiles <= threads or n > 2 * 640 // threads
 
 
+def test_rows_that_threads_share_are_not_cut_again():
+    """By 16 threads, 194 rows in parts of 13: 15 tiles."""
+    _, layout = plan_and_layout(LocalResponseNorm(3), "forward", (1, 194, 340), threads=16)
+    assert (layout.tile_rows, layout.tiles) == (13, 15)
+
+
+@pytest.mark.parametrize(("shape", "n"), [((1, 64, 1100), 63), ((1, 128, 1100), 63), ((1, 64, 1600), 21)])
+def test_long_rows_are_shared_by_lanes_where_windows_would_be_summed_again(shape, n):
+    for recipe in ("forward", "backward"):
+        _, layout = plan_and_layout(LocalResponseNorm(n), recipe, shape)
+        assert layout.tile_rows == layout.length
+        assert layout.tiles % 2 == 0
+
+
 @pytest.mark.parametrize("n", [3, 5, 9])
 def test_no_part_of_a_row_is_short_in_place_either(n):
     """Rows cannot be shared there."""
@@ -101,6 +115,6 @@ def test_three_images_are_shared_evenly_among_two_threads(shape, axis, n, recipe
 
 
 def test_many_images_are_not_cut():
-    for threads, images in ((2, 21), (3, 30), (16, 160)):
+    for threads, images in ((2, 19), (2, 21), (3, 31), (7, 66), (16, 157)):
         _, layout = plan_and_layout(LocalResponseNorm(5), "forward", (images, 96, 13, 13), threads=threads)
         assert layout.tiles == images

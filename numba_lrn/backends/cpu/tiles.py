@@ -24,15 +24,15 @@ from numba_lrn.backends.cpu.planes import address_of
 from numba_lrn.backends.cpu.worker import Layout
 
 ROW = 32  # rows shorter than this make no loops of their own
-LONG_ROW = 1024  # rows shorter than this are better whole
+LONG_ROW = 1024  # rows of so many elements and more are cut by lanes rather than by rows of the axis
 STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 # So many tiles at least, each of so many elements, for an array that any number of threads share and sum.
 SUM_TILES, SUM_TILE = 16, 8 * 1024
 PAGE = 1024  # elements of a page, at most
 
-SHARED_LANES = 128  # lanes of a tile at least, where threads share rows
-CUT = 0.05  # by what share two parts of something take longer than one
+SHARED_LANES = 128  # lanes of a tile at least where threads share rows, half as many of a box
+CUT = 0.1  # by what share an outer index takes longer in parts, at most
 
 # direct
 LANES = 8192  # lanes of a tile that keeps nothing between stages
@@ -55,6 +55,9 @@ MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
 PREFIX_TILE = 192 * 1024  # elements of a tile
 # Lanes of tiles of long rows, between whose stages something is kept; twice as many of half types.
 PREFIX_LANES = 256
+# What share of a window's rows a part of the axis sums again, and computes again where stages keep something; how much
+# of an axis its parts may compute again.
+SUMMED_AGAIN, DERIVED_AGAIN, AGAIN_MOST = 0.25, 0.6, 0.13
 
 TURNED_TILE = 32 * 1024  # elements of a plane
 
@@ -197,17 +200,19 @@ def _parts(extent: int, most: int, workers: int) -> int:
 def _cuts(work: Work, outers: int, pieces: int, overlap: float) -> int:
     """Into how many parts an outer index is cut for threads to have equal shares: three images on two threads into two.
 
-    An index has ``pieces`` tiles without; ``overlap`` is what share of it each part computes more.
+    An index that is not cut has ``pieces`` tiles. ``overlap`` is what share of an index each part computes more.
     """
     least = -(-work.parts // outers)
-    if RECIPES[work.recipe].sums:  # there are more tiles than threads
+    if RECIPES[work.recipe].sums:  # the tiles must not depend on the number of threads
         return least
 
-    def longest(cuts: int) -> float:
-        share = -(-outers * pieces * cuts // work.parts) / (pieces * cuts)
-        return share * (1 + (CUT + overlap * cuts if cuts > 1 else 0))
+    def time(cuts: int) -> float:
+        """That of the thread with the most tiles, in outer indices."""
+        tiles = pieces * cuts
+        busiest = -(-outers * tiles // work.parts) / tiles
+        return busiest if cuts == 1 else busiest * (1 + CUT + overlap * cuts)
 
-    return min(range(least, work.parts + 1), key=longest)
+    return min(range(least, work.parts + 1), key=time)
 
 
 def _outers(work: Work, space: Space, elements: int) -> int:
@@ -226,13 +231,15 @@ def _direct(work: Work, space: Space) -> Cut:
     by_rows = _is_shared_by_rows(work, space, parts) and (inner <= most or not work.large)
     if inner >= ROW:
         lanes = _split(inner, _parts(inner, most, 1 if by_rows else min(parts, max(1, inner // SHARED_LANES))))
-    if by_rows and parts > 1:
+    tiles = outers * -(-inner // lanes)
+    if work.in_place:
+        rows = length
+    elif by_rows and parts > 1:
         rows = -(-length // parts)
-    elif not work.kept and not work.in_place and rows * lanes > WHOLE_AXIS:
+    elif not work.kept and length * lanes > WHOLE_AXIS:
         rows = min(length, max(8 * n, PART_OF_AXIS // lanes))
-    tiles = outers * -(-length // rows) * -(-inner // lanes)
-    if not work.in_place and tiles < work.parts:
-        rows = min(rows, max(4 * n, -(-rows // -(-work.parts // tiles))))
+    elif tiles < work.parts:
+        rows = min(length, max(4 * n, -(-length // -(-work.parts // tiles))))
     return Cut(1, rows, lanes, {}, [], NONE)
 
 
@@ -275,7 +282,7 @@ def _masked(work: Work, space: Space) -> Cut:
 
 
 def _prefix(work: Work, space: Space) -> Cut:
-    """Tiles of one outer index; parts of a long axis begin where a period of the prefix sums does."""
+    """Tiles of one outer index. Parts of its rows begin with a group, as long axes in parts of whole periods."""
     n, rows = space.n, space.length
     short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
     most = PREFIX_LANES * (2 if work.half else 1) if short else STRIP
@@ -290,17 +297,24 @@ def _prefix(work: Work, space: Space) -> Cut:
 
 
 def _shared(work: Work, space: Space, pieces: int) -> tuple[int, int]:
-    """Into how many parts of its rows and of its lanes an outer index is cut for threads to share it.
+    """Into how many parts of its rows and of its lanes threads share an outer index.
 
-    Rows of 1024 lanes and more are shared by lanes, where no window is summed twice. Shorter ones are shared by rows,
-    half a window each at least: one image of 512×14×14 takes 0.6 to 0.7 of the time on two threads, by lanes 1.1.
+    By rows, each part of half a window at least: one image of 512×14×14 takes 0.6 to 0.7 of the time on two threads, by
+    lanes 1.1. But by lanes where these are many and parts of rows would sum much again: n = 63 along 64 to 256 rows of
+    784 to 1600 elements takes 1.06 to 1.63 × as long by rows backward, 0.95 to 1.2 × forward.
     """
-    again = 0.0 if space.inner >= LONG_ROW else 0.25 if work.recipe.startswith("forward") else 0.6
-    parts = _cuts(work, space.outers, pieces, again * space.n / space.length)
-    lane_parts = min(parts, max(1, space.inner // LONG_ROW))
-    least = 2 * space.n if RECIPES[work.recipe].sums else space.n / 2
-    row_parts = 1 if work.in_place else min(-(-parts // lane_parts), max(1, int(space.length / least)))
-    return row_parts, min(-(-parts // row_parts), max(1, space.inner // PREFIX_LANES))
+    outers, n, length = space.outers, space.n, space.length
+    again = (SUMMED_AGAIN if work.recipe.startswith("forward") else DERIVED_AGAIN) * n / length
+    most_lanes = max(1, space.inner // PREFIX_LANES)
+    by_lanes = work.in_place or (most_lanes > 1 and again * max(2, -(-work.parts // outers)) > AGAIN_MOST)
+    parts = _cuts(work, outers, pieces, 0 if by_lanes else again)
+    # Where sums are shared there are more parts than threads, and what each computes again counts more.
+    most_rows = 1 if work.in_place else max(1, 2 * length // ((4 if RECIPES[work.recipe].sums else 1) * n))
+    if by_lanes:
+        lane_parts = min(parts, most_lanes)
+        return min(-(-parts // lane_parts), most_rows), lane_parts
+    row_parts = min(parts, most_rows)
+    return row_parts, min(-(-parts // row_parts), most_lanes)
 
 
 def _turned(work: Work, space: Space) -> Cut:
@@ -340,15 +354,15 @@ def _box(work: Work, space: Space) -> Cut:
         rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period) * period)
     # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads. Not
     # where masks may serve its first axis, and into fewer parts where sums ask for more of them than there are threads.
-    least = (8 if RECIPES[work.recipe].sums else 2) * (n + period)
-    parts = min(_cuts(work, space.outers, 1, (n + period) / length), length // least)
-    if not work.in_place and parts > 1 and row * length * unit > MASKED_TILE:
-        rows = min(rows, -(-length // (parts * period)) * period)
+    sums = RECIPES[work.recipe].sums
+    row_parts = min(_cuts(work, space.outers, 1, (n + period) / length), length // ((8 if sums else 2) * (n + period)))
+    if not work.in_place and row_parts > 1 and row * length * unit > MASKED_TILE:
+        rows = min(rows, -(-length // (row_parts * period)) * period)
     # Too few rows for that, and many channels last: by lanes, 5×5 over 14×14×512 in 0.55 to 0.65 of the time.
-    parts = -(-_cuts(work, space.outers, 1, 0) // -(-length // rows))
-    narrowest = SHARED_LANES if RECIPES[work.recipe].sums else SHARED_LANES // 2
-    if parts > 1 and unit >= 2 * narrowest:
-        lanes = min(lanes, max(narrowest, _split(unit, parts)))
+    lane_parts = -(-_cuts(work, space.outers, 1, 0) // -(-length // rows))
+    narrowest = SHARED_LANES if sums else SHARED_LANES // 2
+    if lane_parts > 1 and unit >= 2 * narrowest:
+        lanes = min(lanes, max(narrowest, _split(unit, lane_parts)))
     if is_small_box(work.dimensions):
         outers = _outers(work, space, SMALL_BOX_TILE // (2 if work.kept else 1))
     # A window more on either side, and what comes before a period.
