@@ -47,6 +47,11 @@ def test_one_image_of_short_rows_is_shared_by_rows(threads, n, recipe):
     assert 1 < layout.tiles <= threads or n > 2 * 640 // threads
 
 
+def test_a_long_axis_has_a_part_for_each_of_many_threads():
+    _, layout = plan_and_layout(LocalResponseNorm(5, axis=1), "forward", (1, 3_200_001), threads=16)
+    assert 16 <= layout.tiles <= 32
+
+
 def test_rows_that_threads_share_are_not_cut_again():
     """By 16 threads, 194 rows in parts of 13: 15 tiles."""
     _, layout = plan_and_layout(LocalResponseNorm(3), "forward", (1, 194, 340), threads=16)

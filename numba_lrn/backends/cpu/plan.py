@@ -45,8 +45,7 @@ FUSED = ((2, 2),)  # windows (before, after) that have kernels of their own
 DIRECT = 10  # windows up to this many elements are added term by term
 ROW_DIRECT = 24  # the same along rows shorter than ROW
 TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW_DIRECT
-# Below so many elements of forward, a second thread costs more than it brings; of what takes up to HEAVIEST times as
-# long, below as many fewer.
+# Elements times what each takes (``_weight``, at most HEAVIEST) below which a second thread costs more than it brings.
 SERIAL, HEAVIEST = 64 * 1024, 4
 CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
 # Where memory is asked for ahead: rows beyond the window of prefix sums, bytes of a strip, elements of the tiles that
@@ -69,7 +68,7 @@ class Plan(NamedTuple):
     scalars: NDArray
     workspace: int  # elements a worker
     workers: int
-    shared: bool  # whether it is worth several threads
+    shared: bool  # whether it is worth several threads, however many there are
 
     @property
     def tiles(self) -> int:
@@ -170,10 +169,9 @@ def make_plan(
 
 
 def _weight(recipe: str, in_one_loop: bool, real: Any, power: str) -> int:
-    """How many times as long as forward of n = 5 with a named power an element takes, about."""
+    """How many times as long as forward of n = 5 with a named power an element takes: twice for each difference."""
     heavy = (not recipe.startswith("forward"), not in_one_loop, real is np.float64, power.startswith(LONG_POWERS))
-    weight: int = min(HEAVIEST, 2 ** sum(heavy))
-    return weight
+    return min(HEAVIEST, 1 << sum(heavy))
 
 
 def _asks_ahead(dimensions: tuple[Dimension, ...], form: str, fused: bool, half: bool) -> bool:
@@ -211,8 +209,9 @@ def _asking_ahead(layout: Layout, work: Work, dtype: np.dtype, power: str) -> La
             return layout
     # A long power in one loop with the sum, along long rows, leaves memory the time: in short strips forward and jvp
     # take 1.02 to 1.06 × as long.
-    patient = work.form == "direct" and work.fused and layout.inner >= LARGE_LANES and work.recipe != "backward"
-    if layout.strip == STRIP and not (patient and power.startswith(LONG_POWERS)):
+    in_one_loop = work.form == "direct" and work.fused and work.recipe != "backward"
+    patient = in_one_loop and layout.inner >= LARGE_LANES and power.startswith(LONG_POWERS)
+    if layout.strip == STRIP and not patient:
         layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
     return layout._replace(ahead=ahead)
 
@@ -228,9 +227,9 @@ def _streams(layout: Layout, work: Work, dtype: np.dtype) -> bool:
     if work.form == "masked" and work.fused and not work.kept:
         return layout.outers * layout.length * layout.inner * dtype.itemsize >= CHANNELS_LAST_STREAMS
     # In short strips of half types the parts of lines at either end take longer than the caches do.
-    if work.form == "masked" and not work.fused and work.kept:
-        return not work.half or layout.before + layout.after >= MASKED_KEPT_N
-    return work.form != "prefix" or not work.half
+    if work.half and work.form == "masked" and not work.fused and work.kept:
+        return layout.before + layout.after >= MASKED_KEPT_N
+    return not (work.half and work.form == "prefix")
 
 
 def _is_cached_in_strips(work: Work) -> bool:

@@ -55,8 +55,8 @@ MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024
 PREFIX_TILE = 192 * 1024  # elements of a tile
 # Lanes of tiles of long rows, between whose stages something is kept; twice as many of half types.
 PREFIX_LANES = 256
-# What share of a window's rows a part of the axis sums again, and computes again where stages keep something; how much
-# of an axis its parts may compute again.
+# What a part of an axis does again for the rows of a window that lie in another: it sums them, or computes them where
+# stages keep something. As shares of these rows, and how much of an axis all its parts may do again.
 SUMMED_AGAIN, DERIVED_AGAIN, AGAIN_MOST = 0.25, 0.6, 0.13
 
 TURNED_TILE = 32 * 1024  # elements of a plane
@@ -231,15 +231,15 @@ def _direct(work: Work, space: Space) -> Cut:
     by_rows = _is_shared_by_rows(work, space, parts) and (inner <= most or not work.large)
     if inner >= ROW:
         lanes = _split(inner, _parts(inner, most, 1 if by_rows else min(parts, max(1, inner // SHARED_LANES))))
-    tiles = outers * -(-inner // lanes)
-    if work.in_place:
-        rows = length
-    elif by_rows and parts > 1:
+    if by_rows and parts > 1:
         rows = -(-length // parts)
-    elif not work.kept and length * lanes > WHOLE_AXIS:
-        rows = min(length, max(8 * n, PART_OF_AXIS // lanes))
-    elif tiles < work.parts:
-        rows = min(length, max(4 * n, -(-length // -(-work.parts // tiles))))
+    elif not work.in_place:
+        tiles = outers * -(-inner // lanes)
+        if not work.kept and rows * lanes > WHOLE_AXIS:
+            rows = max(8 * n, PART_OF_AXIS // lanes)
+        if tiles < work.parts:
+            rows = min(rows, max(4 * n, -(-length // -(-work.parts // tiles))))
+        rows = min(rows, length)
     return Cut(1, rows, lanes, {}, [], NONE)
 
 
