@@ -123,3 +123,13 @@ def test_many_images_are_not_cut():
     for threads, images in ((2, 19), (2, 21), (3, 31), (7, 66), (16, 157)):
         _, layout = plan_and_layout(LocalResponseNorm(5), "forward", (images, 96, 13, 13), threads=threads)
         assert layout.tiles == images
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float16", 1024), ("bfloat16", 1024), ("float32", 256)])
+def test_parts_of_rows_of_half_types_are_longer_beyond_the_caches(dtype, lanes):
+    op = LocalResponseNorm(9)
+    dtype = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
+    _, layout = plan_and_layout(op, "backward", (64, 96, 55, 55), dtype)
+    assert (layout.tile_lanes, layout.streaming) == (lanes, 0)
+    _, layout = plan_and_layout(op, "backward", (1, 96, 55, 55), dtype, threads=1)
+    assert layout.tile_lanes == 256
