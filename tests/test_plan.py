@@ -8,6 +8,7 @@ from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cpu.plan import HEAVIEST, SERIAL, make_plan
 from numba_lrn.backends.cpu.tiles import SHARED_LANES, SUM_TILE
 from numba_lrn.backends.cpu.worker import Layout
+from tests.support import DTYPES
 
 
 def plan_and_layout(op, recipe, shape, dtype="float32", threads=2, in_place=False):
@@ -128,8 +129,7 @@ def test_many_images_are_not_cut():
 @pytest.mark.parametrize(("dtype", "lanes"), [("float16", 1024), ("bfloat16", 1024), ("float32", 256)])
 def test_parts_of_rows_of_half_types_are_longer_beyond_the_caches(dtype, lanes):
     op = LocalResponseNorm(9)
-    dtype = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
-    _, layout = plan_and_layout(op, "backward", (64, 96, 55, 55), dtype)
+    _, layout = plan_and_layout(op, "backward", (64, 96, 55, 55), DTYPES[dtype])
     assert (layout.tile_lanes, layout.streaming) == (lanes, 0)
-    _, layout = plan_and_layout(op, "backward", (1, 96, 55, 55), dtype, threads=1)
+    _, layout = plan_and_layout(op, "backward", (1, 96, 55, 55), DTYPES[dtype], threads=1)
     assert layout.tile_lanes == 256
