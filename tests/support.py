@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.algorithm.geometry import canonical
+from numba_lrn.backends.cpu.plan import make_plan
+from numba_lrn.backends.cpu.worker import Layout
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -28,6 +31,27 @@ def optional(name):
         return __import__(name)
     except ImportError as error:
         return pytest.fail(f"{name} must be installed where NUMBA_LRN_CI=1: {error}", pytrace=False)
+
+
+def unsupported(dtype):
+    """How an array x of a dtype that cannot be computed is refused, on every device."""
+    complex_hint, hint = "take x.real, x.imag or abs(x)", "convert it first, for example with x.astype('float32')"
+    known = "supported are float16, bfloat16 (ml_dtypes), float32 and float64"
+    return f"x has dtype {np.dtype(dtype)}; {known}: {complex_hint if np.dtype(dtype).kind == 'c' else hint}"
+
+
+# Plans of the CPU backend.
+
+
+def plan_of(op, recipe, shape, dtype="float32", threads=2, in_place=False):
+    """The plan for an array in the usual memory order, which need not exist."""
+    dimensions = canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))
+    return make_plan(dimensions, recipe, op, np.dtype(dtype), threads, in_place)
+
+
+def layout_of(plan):
+    """What a plan tells its kernel, by names."""
+    return Layout(*map(int, plan.layout[: len(Layout._fields)]))
 
 
 # Examples in docstrings.

@@ -10,7 +10,7 @@ from numba_lrn.algorithm.window.box import AXIS_FIELDS
 from numba_lrn.backends.cpu import launch
 from numba_lrn.backends.cpu.plan import SERIAL, choose_form, make_plan
 from numba_lrn.backends.cpu.worker import Layout
-from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
+from tests.support import FORMS, Case, assert_same_bits, layout_of, plan_of, random_array, shifted
 
 # Arrays of each form that are shared among threads (64 K elements) and cut into several tiles, along every direction
 # that the form cuts: outer indices, rows of the axis, lanes.
@@ -86,8 +86,7 @@ def test_the_tiled_cases_have_several_tiles(case):
 def test_the_case_of_rows_that_are_cut_has_parts_of_rows(dtype):
     """In the caches, where backward takes two rows at a time."""
     case = FORMS["fused across rows that are cut"]
-    op, x = case.operator(), np.empty(case.shape, dtype)
-    layout = Layout(*make_plan(dimensions_of(op, x), "backward", op, x.dtype, 1, False).layout)
+    layout = layout_of(plan_of(case.operator(), "backward", case.shape, dtype, threads=1))
     assert layout.tile_lanes < layout.inner
     assert not layout.streaming
 

@@ -20,6 +20,7 @@ from numba_lrn.backends.cpu import worker
 from numba_lrn.backends.cpu.plan import choose_form, make_plan
 from numba_lrn.backends.cpu.tiles import BOX_TILE
 from numba_lrn.backends.cpu.worker import Layout
+from tests.support import layout_of
 
 
 def plain(extent):
@@ -214,7 +215,7 @@ def test_tiles_cover_every_element_once(shape, axis, size, recipe, in_place):
     op = LocalResponseNorm(size, axis=axis)
     for threads in (1, 2, 5):
         _, plan = plan_of(shape, op, recipe, threads, in_place)
-        layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+        layout = layout_of(plan)
         seen = np.zeros((layout.outers, layout.length, layout.inner // layout.unit, layout.unit), np.int8)
         assert seen.size == math.prod(shape)
         assert 1 <= plan.workers <= threads
@@ -259,7 +260,7 @@ def test_more_than_two_to_the_31_elements(shape, axis, size, recipe):
     dimensions, plan = plan_of(shape, op, recipe, 4, False)
     assert math.prod(dimension.extent for dimension in dimensions) == math.prod(shape) > 2**31
     assert plan.layout.dtype == np.int64
-    layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+    layout = layout_of(plan)
     assert layout.outers * layout.length * layout.inner == math.prod(shape)
     # A whole window of 128 × 128 or 256 rows at most.
     assert plan.workspace <= 64 * BOX_TILE
@@ -280,7 +281,7 @@ def test_more_than_two_to_the_31_elements(shape, axis, size, recipe):
 
 def test_one_axis_of_more_than_two_to_the_31_elements():
     _, plan = plan_of((2**33 + 1,), LocalResponseNorm(5, axis=0), "backward", 4, False)
-    layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+    layout = layout_of(plan)
     (last,) = tiles_of(plan, layout.tiles - 1, layout.tiles)
     assert last[2] == 2**33 + 1
     assert plan.workspace <= 4 * BOX_TILE
@@ -332,7 +333,7 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
         op = LocalResponseNorm.from_window(1, before, after, 1.0, 0.75, 1.0)
         _, plan = plan_of(shape, op, "backward", 2, in_place)
         assert plan.variant.form == "turned"
-        layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+        layout = layout_of(plan)
         for outers, rows, space, first, last in planes_of(plan, layout):
             assert outers * rows * layout.inner + SLACK <= layout.planes // 2
             planes.plane_turned(arrays, buffers, space, outers, 0, first, last)
@@ -387,7 +388,7 @@ def test_scans_stay_within_their_buffers(shape, monkeypatch):
     for before, after, in_place in itertools.product((10, 30, 400, 10**6), (32, 63, 1000), (False, True)):
         op = LocalResponseNorm.from_window(1, before, after, 1.0, 0.75, 1.0)
         _, plan = plan_of(shape, op, "backward", 2, in_place)
-        layout = Layout(*map(int, plan.layout[: len(Layout._fields)]))
+        layout = layout_of(plan)
         for outers, rows, space, first, last in planes_of(plan, layout):
             if plan.variant.form == "scanned":
                 scan = scanned.scan_of(rows, layout.before + layout.after + 1)
@@ -414,7 +415,7 @@ def test_windows_over_vectors_stay_within_their_buffers(window, real, monkeypatc
     dimensions = canonical((3, 2, 55), (0, 1, 2), op.windows(3))
     plan = make_plan(dimensions, "backward", op, np.dtype(real), 2, False)
     assert plan.variant.form == "interleaved"
-    layout, lanes = Layout(*map(int, plan.layout[: len(Layout._fields)])), 64 // np.dtype(real).itemsize
+    layout, lanes = layout_of(plan), 64 // np.dtype(real).itemsize
     assert layout.tile_outers == lanes
     assert 2 * 55 * lanes <= layout.planes // 2
     terms = np.random.default_rng(1).uniform(0.5, 1.5, (2, 55, lanes)).astype(real)

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm
-from numba_lrn.algorithm.geometry import canonical
 from numba_lrn.backends.cpu import launch, plan
 from numba_lrn.backends.cpu.processor import Processor, processor
-from numba_lrn.backends.cpu.worker import Layout
-from tests.support import FORMS, Case, assert_same_bits, random_array, shifted
+from tests.support import FORMS, Case, assert_same_bits, layout_of, plan_of, random_array, shifted
 
 # Windows with kernels of their own, and every form without.
 CASES = {
@@ -89,18 +87,11 @@ AHEAD = {
 }
 
 
-def layout_of(op, recipe, shape, dtype):
-    """The layout of a dense array on two threads."""
-    dimensions = canonical(shape, tuple(range(len(shape))), op.windows(len(shape)))
-    made = plan.make_plan(dimensions, recipe, op, np.dtype(dtype), 2, False)
-    return Layout(*map(int, made.layout[: len(Layout._fields)]))
-
-
 @pytest.mark.parametrize(("shape", "axis", "n", "expected", "dtype"), AHEAD.values(), ids=AHEAD)
 def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
     op = LocalResponseNorm(n, axis=axis)
     for recipe, ahead in expected.items():
-        layout = layout_of(op, recipe, shape, dtype)
+        layout = layout_of(plan_of(op, recipe, shape, dtype))
         assert layout.ahead == ahead
         # Backward leaves its results in the caches where memory is all that it waits for, and where rows are cut.
         waits = recipe == "backward" and (axis, n) == (3, 5)
@@ -115,10 +106,10 @@ def test_a_long_power_in_one_loop_along_long_rows_leaves_memory_time_enough():
     op, wide = LocalResponseNorm(5, beta=0.6), LocalResponseNorm(9, beta=0.6)
     short = plan.AHEAD_BYTES // 4
     for recipe, strip in {"forward": plan.STRIP, "backward": short, "jvp": plan.STRIP}.items():
-        layout = layout_of(op, recipe, ROWS, "float32")
+        layout = layout_of(plan_of(op, recipe, ROWS, "float32"))
         assert (layout.ahead, layout.strip) == (3 * 3025, strip)
-        assert layout_of(wide, recipe, ROWS, "float32").strip == short
-        layout = layout_of(op, recipe, (96, 256, 27, 27), "float32")
+        assert layout_of(plan_of(wide, recipe, ROWS, "float32")).strip == short
+        layout = layout_of(plan_of(op, recipe, (96, 256, 27, 27), "float32"))
         assert (layout.ahead, layout.strip) == (3 * 729, short)
 
 
@@ -137,4 +128,4 @@ STREAMED = {
 @pytest.mark.parametrize(("shape", "axis", "n", "recipe", "dtype", "expected"), STREAMED.values(), ids=STREAMED)
 def test_which_results_go_past_the_caches(monkeypatch, shape, axis, n, recipe, dtype, expected):
     monkeypatch.setattr(plan, "processor", lambda: Processor(roots=True, narrow=True))
-    assert layout_of(LocalResponseNorm(n, axis=axis), recipe, shape, dtype).streaming == expected
+    assert layout_of(plan_of(LocalResponseNorm(n, axis=axis), recipe, shape, dtype)).streaming == expected

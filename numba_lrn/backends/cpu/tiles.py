@@ -101,6 +101,16 @@ class Work(NamedTuple):
         return np.dtype(self.real).itemsize
 
     @property
+    def forward(self) -> bool:
+        """Whether y is computed, in place or not."""
+        return self.recipe.startswith("forward")
+
+    @property
+    def sums(self) -> bool:
+        """Whether something is added up over all elements."""
+        return RECIPES[self.recipe].sums
+
+    @property
     def kept(self) -> int:
         """How many buffers the stages keep for one another."""
         return len(RECIPES[self.recipe].kept)
@@ -148,7 +158,7 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
         step = max(2 * space.n, kept // work.kept // cut.lanes - space.n)
     pieces = space.inner // space.unit
     held = _padded(cut.outers * min(space.length, min(step, cut.rows) + space.n - 1) * pieces * cut.lanes)
-    strip = SHARED_STRIP if RECIPES[work.recipe].sums else STRIP
+    strip = SHARED_STRIP if work.sums else STRIP
     sizes = dict.fromkeys(Layout._fields[Layout._fields.index("total") :], 0)
     sizes.update(cut.sizes, total=max(strip, cut.sizes.get("total", 0)))
     sizes.update((name, held) for name in RECIPES[work.recipe].kept)
@@ -203,7 +213,7 @@ def _cuts(work: Work, outers: int, pieces: int, overlap: float) -> int:
     An index that is not cut has ``pieces`` tiles. ``overlap`` is what share of an index each part computes more.
     """
     least = -(-work.parts // outers)
-    if RECIPES[work.recipe].sums:  # the tiles must not depend on the number of threads
+    if work.sums:  # the tiles must not depend on the number of threads
         return least
 
     def time(cuts: int) -> float:
@@ -227,7 +237,7 @@ def _direct(work: Work, space: Space) -> Cut:
     most = _direct_lanes(work, space)
     lanes, rows = inner, length
     pieces = -(-inner // most) if inner >= ROW else 1
-    parts = _cuts(work, outers, pieces, 0 if work.recipe.startswith("forward") else n / length)
+    parts = _cuts(work, outers, pieces, 0 if work.forward else n / length)
     by_rows = _is_shared_by_rows(work, space, parts) and (inner <= most or not work.large)
     if inner >= ROW:
         lanes = _split(inner, _parts(inner, most, 1 if by_rows else min(parts, max(1, inner // SHARED_LANES))))
@@ -250,7 +260,7 @@ def _is_shared_by_rows(work: Work, space: Space, parts: int) -> bool:
     24 to 128 rows of 169 to 729 elements, n = 3 takes 0.45 to 0.75 of the time by rows, n = 9 0.6 to 0.9, n = 5 forward
     0.75 to 0.97, but backward 0.94 to 1.09.
     """
-    short = space.inner < LONG_ROW and (not work.fused or work.recipe.startswith("forward"))
+    short = space.inner < LONG_ROW and (not work.fused or work.forward)
     return not work.in_place and space.inner >= ROW and space.length >= (2 if short else 8) * space.n * parts
 
 
@@ -305,12 +315,12 @@ def _shared(work: Work, space: Space, pieces: int) -> tuple[int, int]:
     784 to 1600 elements takes 1.06 to 1.63 × as long by rows backward, 0.95 to 1.2 × forward.
     """
     outers, n, length = space.outers, space.n, space.length
-    again = (SUMMED_AGAIN if work.recipe.startswith("forward") else DERIVED_AGAIN) * n / length
+    again = (SUMMED_AGAIN if work.forward else DERIVED_AGAIN) * n / length
     most_lanes = max(1, space.inner // PREFIX_LANES)
     by_lanes = work.in_place or (most_lanes > 1 and again * max(2, -(-work.parts // outers)) > AGAIN_MOST)
     parts = _cuts(work, outers, pieces, 0 if by_lanes else again)
     # Where sums are shared there are more parts than threads, and what each computes again counts more.
-    most_rows = 1 if work.in_place else max(1, 2 * length // ((4 if RECIPES[work.recipe].sums else 1) * n))
+    most_rows = 1 if work.in_place else max(1, 2 * length // ((4 if work.sums else 1) * n))
     if by_lanes:
         lane_parts = min(parts, most_lanes)
         return min(-(-parts // lane_parts), most_rows), lane_parts
@@ -355,13 +365,13 @@ def _box(work: Work, space: Space) -> Cut:
         rows = min(length, -(-max(2 * n, BOX_TILE // (row * lanes)) // period) * period)
     # One plane is shared by its rows, each part with a window more: 512×512 takes 0.55 of the time on two threads. Not
     # where masks may serve its first axis, and into fewer parts where sums ask for more of them than there are threads.
-    sums = RECIPES[work.recipe].sums
-    row_parts = min(_cuts(work, space.outers, 1, (n + period) / length), length // ((8 if sums else 2) * (n + period)))
+    least = (8 if work.sums else 2) * (n + period)
+    row_parts = min(_cuts(work, space.outers, 1, (n + period) / length), length // least)
     if not work.in_place and row_parts > 1 and row * length * unit > MASKED_TILE:
         rows = min(rows, -(-length // (row_parts * period)) * period)
     # Too few rows for that, and many channels last: by lanes, 5×5 over 14×14×512 in 0.55 to 0.65 of the time.
     lane_parts = -(-_cuts(work, space.outers, 1, 0) // -(-length // rows))
-    narrowest = SHARED_LANES if sums else SHARED_LANES // 2
+    narrowest = SHARED_LANES if work.sums else SHARED_LANES // 2
     if lane_parts > 1 and unit >= 2 * narrowest:
         lanes = min(lanes, max(narrowest, _split(unit, lane_parts)))
     if is_small_box(work.dimensions):
