@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.backends.cpu import memory
+from numba_lrn.backends.cpu import memory, results
 from numba_lrn.backends.cpu.kernels import FORM_BUFFERS
 from numba_lrn.backends.cpu.launch import plan_of
 from tests.support import assert_accurate, optional
@@ -355,6 +355,12 @@ def test_beta_of_zero_copies():
 # How much is allocated.
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _all_memory_is_numpys(monkeypatch):
+    """Which tracemalloc sees; tests/test_results.py has the other."""
+    monkeypatch.setattr(results, "REUSES", False)
 
 
 def peak(function):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import reference
+from numba_lrn.backends.cpu import results
 from tests.support import assert_accurate, assert_same_bits
 from tests.torch.common import (
     ARGUMENTS,
@@ -108,6 +109,24 @@ def test_large_results_are_ordinary_tensors(dtype, layout):
     assert_accurate(OPERATOR, "forward", array(y)[:, :, :2, :3], array(x)[:, :, :2, :3])
     y.relu_().sum().backward()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_memory_is_used_again_once_all_views_are_gone(dtype):
+    if not results.REUSES:
+        pytest.skip("all memory is NumPy's here")
+    x = torch.ones((35, 1024, 1024), dtype=getattr(torch, dtype))
+    if dtype == "bfloat16":
+        x = x.repeat(2, 1, 1)
+    y = local_response_norm(x, 1, 1.0, 1.0, 1.0)
+    held, place = y[3:].view(-1), y.data_ptr()
+    del y
+    other = local_response_norm(x, 1, 1.0, 1.0, 3.0)
+    assert other.data_ptr() != place
+    assert (held == 0.5).all()
+    del held
+    assert local_response_norm(x, 1, 1.0, 1.0, 1.0).data_ptr() == place
+    assert (other == 0.25).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 4, 0)], ids=str)

@@ -16,12 +16,12 @@ from numba_lrn.backends.cpu.memory import (
     dense,
     flat,
     in_order_of,
-    new_on_a_line,
     same_memory,
     same_order,
     workspace,
 )
 from numba_lrn.backends.cpu.plan import SERIAL, Plan, make_plan
+from numba_lrn.backends.cpu.results import new_like, new_on_a_line
 from numba_lrn.backends.cpu.threads import available_workers
 from numba_lrn.checks import check_dtype, check_same, check_writeable
 from numba_lrn.operator import LocalResponseNorm
@@ -83,7 +83,7 @@ def _run(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: NDArra
     route = _route_of(op, recipe, x)
     if route is not None and x.flags.behaved and (g is x or alike(g, x)):
         if out is None:
-            out = np.empty_like(x, subok=False)
+            out = new_like(x)
             _launch(route, x, g, out)
             return out
         if alike(out, x) and not np.may_share_memory(out, x) and (g is x or not np.may_share_memory(out, g)):
@@ -136,9 +136,9 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         check_writeable(out.flags.writeable)
     x, g = np.asarray(x), g if g is x else np.asarray(g)
     if x.size == 0:
-        return np.empty_like(x) if out is None else out
+        return new_like(x) if out is None else out
     if op.beta == 0.0:
-        result = np.empty_like(x) if out is None else out
+        result = new_like(x) if out is None else out
         np.copyto(result, x if recipe == "forward" else g)
         return result
     source = dense(x)
@@ -154,7 +154,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         if unsuitable or not same_order(target, source) or not target.flags.aligned:
             target, in_place = None, False
     if target is None:
-        target = np.empty_like(source)
+        target = new_like(source)
     if in_place and recipe == "forward":
         recipe = "forward_in_place"
     route = _route_of(op, recipe, source, in_place)

@@ -34,16 +34,6 @@ def dense(x: NDArray) -> NDArray:
     return x if filled else x.copy(order="K")
 
 
-def new_on_a_line(source: NDArray) -> NDArray:
-    """A new array like a dense one that begins with a cache line.
-
-    Results that go past the caches are written in strips of whole lines; what is added up strip by strip must not
-    depend on where in memory these begin.
-    """
-    room = np.empty(source.nbytes + LINE, np.uint8)
-    return np.ndarray(source.shape, source.dtype, room, -room.ctypes.data % LINE, source.strides)
-
-
 def in_order_of(source: NDArray, array: NDArray) -> NDArray:
     """``array``, or its copy in the memory order of ``source``."""
     if same_order(array, source) and array.flags.aligned:
