@@ -7,7 +7,6 @@ from numba_lrn.algorithm.window.strips import (
     add_up,
     clear,
     emit_noted,
-    emit_strip,
     extreme,
     extremes_strip,
     is_streamed,
@@ -52,8 +51,7 @@ def window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, te
 def fused_window_strip(arrays, buffers, par, tile, at, step, slot, slot_step, lead, terms, count):
     """A strip of a window of TERMS elements, of which the ends of the axis have fewer."""
     if terms < TERMS:
-        sum_few(arrays, buffers, at - lead * step, step, slot - lead * slot_step, slot_step, terms, count)
-        emit_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+        cut_strip(arrays, buffers, par, at, step, slot, slot_step, lead, terms - 1 - lead, count)
         return
     if STREAMS:
         if is_streamed(arrays, tile, at):
@@ -91,6 +89,39 @@ def fused_extremes(arrays, buffers, par, at, step, slot, slot_step, count):
     for j in range(count):
         store(buffers.total, j, window_sum(arrays, buffers, at + j, step, slot + j, slot_step))
     extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+
+
+@loop
+def cut_strip(arrays, buffers, par, at, step, slot, slot_step, lead, tail, count):
+    """``fused_strip`` at the ends of an axis: of windows with ``lead`` elements before their centre and ``tail`` after.
+
+    To sum such a strip and then to emit it takes 1.8 × as long over images of three channels, backward.
+    """
+    notes = no_notes()
+    for j in range(count):
+        total = cut_sum(arrays, buffers, at + j, step, slot + j, slot_step, lead, tail)
+        notes = emit_noted(arrays, buffers, par, at + j, slot + j, total, notes)
+    if RAISES:
+        if extreme(notes):
+            for j in range(count):
+                store(buffers.total, j, cut_sum(arrays, buffers, at + j, step, slot + j, slot_step, lead, tail))
+            extremes_strip(arrays, buffers, par, at, slot, buffers.total, 0, count)
+            return
+    add_up(buffers, notes)
+
+
+def cut_sum(arrays, buffers, at, step, slot, slot_step, lead, tail):
+    """``window_sum`` of those terms that there are."""
+    low, high = real(0.0), real(0.0)
+    for i in range(-BEFORE, 0):
+        there = -i <= lead
+        more = add_term(arrays, buffers, at + (i * step if there else 0), slot + (i * slot_step if there else 0), low)
+        low = more if there else low
+    for i in range(TERMS - BEFORE):
+        there = i <= tail
+        more = add_term(arrays, buffers, at + (i * step if there else 0), slot + (i * slot_step if there else 0), high)
+        high = more if there else high
+    return low + high
 
 
 @injected
@@ -144,15 +175,3 @@ def sum_of_four(arrays, buffers, at, step, slot, slot_step):
     """Four terms, in pairs."""
     t = sum_of_two(arrays, buffers, at, step, slot, slot_step)
     return t + sum_of_two(arrays, buffers, at + 2 * step, step, slot + 2 * slot_step, slot_step)
-
-
-@loop
-def sum_few(arrays, buffers, at, step, slot, slot_step, terms, count):
-    """``sum_strip`` for the few rows at the ends of an axis, in less machine code."""
-    total = buffers.total
-    for j in range(count):
-        store(total, j, add_term(arrays, buffers, at + j, slot + j, real(0.0)))
-    for term in range(1, terms):
-        a, s = at + term * step, slot + term * slot_step
-        for j in range(count):
-            store(total, j, add_term(arrays, buffers, a + j, s + j, load(total, j)))
