@@ -1,5 +1,7 @@
 """Loads and stores of the half types: every bit pattern, every rounding, in machine code and in the plain twins."""
 
+import math
+
 import ml_dtypes
 import numba
 import numpy as np
@@ -149,3 +151,116 @@ def test_fma_rounds_once(real):
     a, c = real(1 + eps), real(-(1 + 2 * eps))
     assert fused(a, a, c) == real(eps) ** 2
     assert a * a + c == 0
+
+
+# Vectors as values.
+
+_load_lanes, _store_lanes, _lanes_of = compiled.load_lanes, compiled.store_lanes, compiled.lanes_of
+_higher_bits, _any_extreme = compiled.higher_bits, compiled.any_extreme
+ARRAYS = {"float16": np.uint16, "bfloat16": np.int16, "float32": np.float32, "float64": np.float64}
+EVERY_ARRAY = pytest.mark.parametrize("name", ARRAYS)
+
+
+def lanes_of_dtype(name):
+    return 8 if name == "float64" else 16
+
+
+def carried(name, values):
+    """An array as kernels are given it, of numbers that its dtype holds."""
+    dtype = np.dtype(CARRIERS[name][0] if name in CARRIERS else name)
+    return values.astype(dtype).view(ARRAYS[name])
+
+
+@numba.njit(**OPTIONS)
+def copy_lanes(source, first, target, place):
+    _store_lanes(target, place, _load_lanes(source, first))
+
+
+@EVERY_ARRAY
+@pytest.mark.parametrize("copy", [copy_lanes, None], ids=["compiled", "plain"])
+def test_a_vector_is_loaded_and_stored_anywhere(name, copy, monkeypatch):
+    monkeypatch.setattr(plain, "real", np.float64 if name == "float64" else np.float32)
+    lanes = lanes_of_dtype(name)
+    source = carried(name, np.random.default_rng(5).standard_normal(40))
+    for first, place in ((0, 3), (7, 0), (40 - lanes, 11)):
+        target = np.zeros_like(source)
+        if copy is None:
+            plain.store_lanes(target, place, plain.load_lanes(source, first))
+        else:
+            copy(source, first, target, place)
+        expected = np.zeros_like(source)
+        expected[place : place + lanes] = source[first : first + lanes]
+        np.testing.assert_array_equal(target, expected)
+
+
+@HALF_TYPES
+def test_vectors_of_half_types_are_rounded_as_elements_are(name):
+    half, carrier = CARRIERS[name]
+    values = roundings(half)
+    values = values[: values.size // 16 * 16]
+    bits = np.empty(values.size, carrier)
+    store_vectors(values, bits)
+    number = ~np.isnan(values)
+    np.testing.assert_array_equal(bits[number], stored(store_all, values, carrier)[number])
+    assert np.isnan(bits[~number].view(half).astype(np.float32)).all()
+    back = np.empty_like(values)
+    store_vectors(bits, back)
+    np.testing.assert_array_equal(back[number], bits[number].view(half).astype(np.float32))
+
+
+@numba.njit(**OPTIONS)
+def store_vectors(source, target):
+    for first in range(0, source.size, 16):
+        _store_lanes(target, first, _load_lanes(source, first))
+
+
+@numba.njit(**OPTIONS)
+def arithmetic(a, b, number, out):
+    x, y = _load_lanes(a, 0), _load_lanes(b, 0)
+    lanes = a.size
+    for index, value in enumerate((x + y, x - y, x * y, x / y, number + x, x - number, number * x, number / x)):
+        _store_lanes(out, index * lanes, value)
+    roots = math.sqrt(y), _fma(x, y, number), _fma(number, x, y), _fma(number, number, x), _lanes_of(number)
+    for index, value in enumerate(roots):
+        _store_lanes(out, (8 + index) * lanes, value)
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_arithmetic_of_vectors_and_numbers(real):
+    lanes = 64 // real().itemsize
+    a, b = np.random.default_rng(6).standard_normal((2, lanes)).astype(real)
+    b, number = abs(b), real(1.7)
+    out = np.empty(13 * lanes, real)
+    arithmetic(a, b, number, out)
+    expected = [a + b, a - b, a * b, a / b, number + a, a - number, number * a, number / a, np.sqrt(b)]
+    expected += [
+        [fused(*terms) for terms in zip(*np.broadcast_arrays(*args), strict=True)]
+        for args in ((a, b, number), (number, a, b), (number, number, a))
+    ]
+    np.testing.assert_array_equal(out.reshape(13, lanes), [*expected, np.full(lanes, number)])
+
+
+@numba.njit(**OPTIONS)
+def highest_lanes(a, b, out):
+    highest = _higher_bits(_load_lanes(a, 0), _load_lanes(b, 0))
+    _store_lanes(out, 0, highest)
+    return _any_extreme(highest)
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_the_higher_bits_of_vectors(real, monkeypatch):
+    monkeypatch.setattr(plain, "real", real)
+    lanes = 64 // real().itemsize
+    a, b = np.random.default_rng(7).uniform(0, 10, (2, lanes)).astype(real)
+    cases = [(a, b, False)]
+    for lane, value in ((0, np.nan), (lanes - 1, np.inf), (3, -np.nan), (5, -1.0)):
+        changed = a.copy()
+        changed[lane] = value
+        cases += [(changed, b, True), (b, changed, True)]
+    for first, second, extreme in cases:
+        out = np.empty(lanes, real)
+        assert highest_lanes(first, second, out) == extreme
+        assert plain.any_extreme(plain.higher_bits(first, second)) == extreme
+        np.testing.assert_array_equal(out, plain.higher_bits(first, second))
+        finite = (first >= 0) & (second >= 0) & np.isfinite(first + second)
+        np.testing.assert_array_equal(out[finite], np.maximum(first, second)[finite])

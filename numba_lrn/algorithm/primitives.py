@@ -145,6 +145,37 @@ def join_prefixes_of_vectors(source, at, suffixes, suffix_at, target, place, cou
         total = total + source[at + j : at + j + lanes]
 
 
+def lanes_of(value):
+    """A vector with a number in every lane."""
+    return np.full(VECTOR // real(value).itemsize, value, real)
+
+
+def load_lanes(array, index):
+    """``load`` of neighbours, as many as a vector has lanes."""
+    return np.array([load(array, index + lane) for lane in range(lanes_of(real(0.0)).size)])
+
+
+def store_lanes(array, index, values):
+    """``store`` of neighbours."""
+    for lane, value in enumerate(values):
+        store(array, index + lane, value)
+
+
+def higher_bits(highest, values):
+    """Lane by lane, what has the higher bits, read as an unsigned integer: those of Inf, NaN and negative numbers."""
+    unsigned = np.dtype(f"u{values.itemsize}")
+    return np.maximum(highest.view(unsigned), values.view(unsigned)).view(values.dtype)
+
+
+def any_extreme(values):
+    """Whether a lane is Inf, NaN or negative."""
+    return not (np.isfinite(values) & ~np.signbit(values)).all()
+
+
+def prefetch(array, index):
+    """Asks for the cache line of array[index], which may lie beyond the array."""
+
+
 def interleave(source, at, pitch, target, place, target_pitch):
     """target[place + j·target_pitch + i] = source[at + i·pitch + j] for all lanes i and j of a vector."""
     for i in range(VECTOR // source.itemsize):

@@ -18,6 +18,8 @@ algorithm/recipes.py. One contract, several forms:
 * ``box``: several axes, one after the other on a tile of terms, each by one of the forms above.
 * ``interleaved``: small boxes with large windows, as many at a time as a vector has elements: prefix sums of vectors.
 
+Two stages of ``direct`` may run in one loop: by rows (``chase``) or down columns of vectors (``columns``).
+
 Which form runs is decided by the backend from (n, length, inner) alone; every form adds in an order that
 depends on the position along the axis alone, so the bits depend on neither batch, threads nor tiles.
 """
@@ -25,6 +27,7 @@ depends on the position along the axis alone, so the bits depend on neither batc
 from numba_lrn.algorithm.window import (
     box,
     chase,
+    columns,
     contract,
     direct,
     interleaved,
@@ -40,4 +43,5 @@ from numba_lrn.algorithm.window import (
 # What a kernel is bound to, and what a pass over the planes of a box is.
 FORMS = (contract, strips, direct, masked, prefix, box, turned, scanned, interleaved, pointwise)
 CHASE = (contract, strips, direct, chase)
+COLUMNS = (columns,)
 PLANES = (contract, strips, direct, masked, prefix, turned, scanned, interleaved, planes)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from numba_lrn.algorithm import formulas, power, power64, primitives, recipes, window
@@ -18,6 +19,7 @@ from numba_lrn.algorithm.window import contract
 from numba_lrn.backends.cpu import memory, worker
 from numba_lrn.backends.cpu import primitives as cpu_primitives
 from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
+from numba_lrn.backends.cpu.lanes import Lanes
 from numba_lrn.backends.cpu.planes import sum_plane
 from numba_lrn.backends.cpu.threads import parallel_loop
 from numba_lrn.backends.cpu.worker import Buffers
@@ -161,6 +163,24 @@ def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> A
     return namespace["chase"]
 
 
+def has_columns(recipe: str, form: str, power_name: str, terms: int) -> bool:
+    """Whether a kernel can run down columns: of vectors the named powers by roots are known, and no others."""
+    named = power_name.endswith("_roots") or power_name == "power_one"
+    return recipe == "backward" and form == "direct" and terms == 5 and named
+
+
+def _columns(variant: Variant) -> Any:
+    """The function that runs backward down columns."""
+    mathematics = _mathematics(variant.power, variant.real)
+    injected = {
+        **mathematics,
+        "denominator": mathematics["denominator"],
+        "inverse_power": mathematics["finite_power"],
+        "LANES": Lanes(getattr(types, variant.real)).count,
+    }
+    return bind(window.COLUMNS, compile_part, injected, f"{variant.name}_{sources_stamp()[:8]}_columns")["columns"]
+
+
 class Kernel:
     """The entry point of a variant, compiled at its first call, callable on one thread or on several."""
 
@@ -168,6 +188,8 @@ class Kernel:
         self._variant = variant
         self._dispatcher: Any = None
         self._address = 0
+        recipe = RECIPES[variant.recipe]
+        self._parallel_loop = parallel_loop(variant.dtype, variant.real, len(recipe.names), recipe.sums)
 
     def __call__(
         self,
@@ -184,9 +206,7 @@ class Kernel:
         if workers == 1:
             self._dispatcher(arrays, workspace, positions, scalars, layout, 0, 1, 1)
         else:
-            recipe = RECIPES[self._variant.recipe]
-            loop = parallel_loop(self._variant.dtype, self._variant.real, len(recipe.names), recipe.sums)
-            loop(self._address, arrays, workspace, positions, scalars, layout, workers)
+            self._parallel_loop(self._address, arrays, workspace, positions, scalars, layout, workers)
 
     def _compile(self, arguments: tuple) -> None:
         dispatcher = compile_entry(entry_function(self._variant), arguments)
@@ -227,6 +247,8 @@ def entry_function(variant: Variant) -> Callable:
         injected["behind"] = _one_after_another(behind, f"{tag}_behind")
     if chases:
         injected["chase"] = _chase(variant, *stages)
+    if has_columns(variant.recipe, variant.form, variant.power, variant.terms):
+        injected.update(COLUMNS=True, columns=_columns(variant))
     namespace = bind((contract, worker), compile_part, injected, tag)
     return rebind(worker.entry(f"{variant.name} {sources_stamp()}"), namespace, variant.name)
 

@@ -5,6 +5,7 @@ from being vectorised, and they convert half types with the processor's own vect
 no float16 on the CPU.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from numba_lrn.backends.cpu.lanes import Lanes, instruction, joined, spread
 from numba_lrn.backends.cpu.memory import LINE
 
 HALF = ir.HalfType()
@@ -24,11 +26,14 @@ INT32 = ir.IntType(32)
 @intrinsic
 def fma(typingctx, a, b, c):
     """a·b + c, rounded once."""
+    kind = joined(a, b, c)
 
     def codegen(context, builder, signature, arguments):
-        return builder.fma(*arguments)
+        llvm = context.get_value_type(kind)
+        function = instruction(builder, "llvm.fma", llvm, 3)
+        return builder.call(function, [spread(builder, argument, llvm) for argument in arguments])
 
-    return a(a, a, a), codegen
+    return kind(a, b, c), codegen
 
 
 @intrinsic
@@ -81,13 +86,37 @@ def load(typingctx, array, index):
 
     def codegen(context, builder, signature, arguments):
         value = builder.load(_element(context, builder, signature.args[0], arguments[0], arguments[1]))
-        if array.dtype == types.uint16:
-            return builder.fpext(builder.bitcast(value, HALF), FLOAT)
-        if array.dtype == types.int16:
-            return builder.bitcast(builder.shl(builder.zext(value, INT32), INT32(16)), FLOAT)
-        return value
+        return _widened(builder, array.dtype, value)
 
     return real(array, types.int64), codegen
+
+
+def _widened(builder, dtype, value):
+    """What an array holds as a real, or a vector of such."""
+    if dtype == types.uint16:
+        return builder.fpext(builder.bitcast(value, _like(value, HALF)), _like(value, FLOAT))
+    if dtype == types.int16:
+        bits = builder.zext(value, _like(value, INT32))
+        return builder.bitcast(builder.shl(bits, _constant(bits, 16)), _like(value, FLOAT))
+    return value
+
+
+def _narrowed(builder, dtype, value):
+    """The way back, rounded to nearest even."""
+    if dtype == types.uint16:
+        return builder.bitcast(builder.fptrunc(value, _like(value, HALF)), _like(value, INT16))
+    return _bfloat16_bits(builder, value) if dtype == types.int16 else value
+
+
+def _like(value, element):
+    """The type of an element, or of as many as a vector has."""
+    return ir.VectorType(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
+
+
+def _constant(value, number):
+    """A constant of the type of a value, in all its lanes."""
+    vector = isinstance(value.type, ir.VectorType)
+    return ir.Constant(value.type, [ir.Constant(value.type.element, number)] * value.type.count if vector else number)
 
 
 @intrinsic
@@ -113,11 +142,76 @@ def store(typingctx, array, index, value):
 
 
 def _store(context, builder, array_type, array, index, value, align=None):
-    if array_type.dtype == types.uint16:
-        value = builder.bitcast(builder.fptrunc(value, HALF), INT16)
-    elif array_type.dtype == types.int16:
-        value = _bfloat16_bits(builder, value)
+    value = _narrowed(builder, array_type.dtype, value)
     return builder.store(value, _element(context, builder, array_type, array, index), align=align)
+
+
+@intrinsic
+def lanes_of(typingctx, value):
+    """A vector with a number in every lane."""
+
+    def codegen(context, builder, signature, arguments):
+        return spread(builder, arguments[0], context.get_value_type(signature.return_type))
+
+    return Lanes(value)(value), codegen
+
+
+def _lanes_at(context, builder, array_type, array, index, lanes):
+    """A pointer to neighbours of an array, and its alignment."""
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), lanes.count)
+    return _vector_at(context, builder, array_type, array, index, vector)
+
+
+@intrinsic
+def load_lanes(typingctx, array, index):
+    """``load`` of neighbours, as many as a vector has lanes."""
+    lanes = Lanes(types.float64 if array.dtype == types.float64 else types.float32)
+
+    def codegen(context, builder, signature, arguments):
+        pointer, align = _lanes_at(context, builder, signature.args[0], *arguments, lanes)
+        return _widened(builder, array.dtype, builder.load(pointer, align=align))
+
+    return lanes(array, types.int64), codegen
+
+
+@intrinsic
+def store_lanes(typingctx, array, index, values):
+    """``store`` of neighbours."""
+
+    def codegen(context, builder, signature, arguments):
+        array_type, _, lanes = signature.args
+        pointer, align = _lanes_at(context, builder, array_type, *arguments[:2], lanes)
+        builder.store(_narrowed(builder, array_type.dtype, arguments[2]), pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, values), codegen
+
+
+@intrinsic
+def higher_bits(typingctx, highest, values):
+    """Lane by lane, what has the higher bits, read as an unsigned integer: those of Inf, NaN and negative numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        integers = ir.VectorType(ir.IntType(values.real.bitwidth), values.count)
+        first, second = (builder.bitcast(argument, integers) for argument in arguments)
+        higher = builder.select(builder.icmp_unsigned(">", first, second), first, second)
+        return builder.bitcast(higher, arguments[1].type)
+
+    return values(highest, values), codegen
+
+
+@intrinsic
+def any_extreme(typingctx, values):
+    """Whether a lane is Inf, NaN or negative."""
+
+    def codegen(context, builder, signature, arguments):
+        infinite = builder.bitcast(ir.Constant(arguments[0].type.element, math.inf), ir.IntType(values.real.bitwidth))
+        bits = builder.bitcast(arguments[0], ir.VectorType(infinite.type, values.count))
+        found = builder.icmp_unsigned(">=", bits, spread(builder, infinite, bits.type))
+        found = builder.bitcast(found, ir.IntType(values.count))
+        return builder.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
+
+    return types.boolean(values), codegen
 
 
 @intrinsic
@@ -178,11 +272,12 @@ def fence(typingctx):
 
 def _bfloat16_bits(builder, value):
     """Add just below half of the last kept bit, plus that bit, and cut; a NaN is cut and made quiet instead."""
-    bits = builder.bitcast(value, INT32)
-    high = builder.lshr(bits, INT32(16))
-    rounded = builder.lshr(builder.add(bits, builder.add(INT32(0x7FFF), builder.and_(high, INT32(1)))), INT32(16))
+    bits = builder.bitcast(value, _like(value, INT32))
+    half, below, one, quiet = (_constant(bits, number) for number in (16, 0x7FFF, 1, 0x40))
+    high = builder.lshr(bits, half)
+    rounded = builder.lshr(builder.add(bits, builder.add(below, builder.and_(high, one))), half)
     is_nan = builder.fcmp_unordered("uno", value, value)
-    return builder.trunc(builder.select(is_nan, builder.or_(high, INT32(0x40)), rounded), INT16)
+    return builder.trunc(builder.select(is_nan, builder.or_(high, quiet), rounded), _like(value, INT16))
 
 
 def _vectors(element):
@@ -383,6 +478,12 @@ SHARED = (
     load,
     load_integer,
     store,
+    lanes_of,
+    load_lanes,
+    store_lanes,
+    higher_bits,
+    any_extreme,
+    prefetch,
     fence,
     sum_suffixes,
     join_prefixes,

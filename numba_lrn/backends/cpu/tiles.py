@@ -16,6 +16,8 @@ from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window.box import Axis
 from numba_lrn.algorithm.window.chase import CHASED_ROW
+from numba_lrn.algorithm.window.columns import LANES as VECTOR_LANES
+from numba_lrn.algorithm.window.columns import LEAST_ROWS
 from numba_lrn.algorithm.window.planes import PLANE_LANES, TURNED_LANES, group_of
 from numba_lrn.algorithm.window.prefix import GROUP, RUNNING, blocks_of, period_of
 from numba_lrn.algorithm.window.scanned import SCANNED, SLACK, scan_of
@@ -29,7 +31,8 @@ STRIP = 2048  # elements summed and emitted at a time: 8 KB of sums, in L1
 SHARED_STRIP = 256  # of which the shares in the gradients of parameters are added in the computing type
 # So many tiles at least, each of so many elements, for an array that any number of threads share and sum.
 SUM_TILES, SUM_TILE = 16, 8 * 1024
-PAGE = 1024  # elements of a page, at most
+PAGE_BYTES = 4096
+PAGE = PAGE_BYTES // 4  # elements of a page, at most
 
 SHARED_LANES = 128  # lanes of a tile at least where threads share rows, half as many of a box
 CUT = 0.1  # by what share an outer index takes longer in parts, at most
@@ -45,6 +48,8 @@ DIRECT_KEPT, SHORT_ROWS_KEPT = 96 * 1024, 4 * 1024
 # Bytes of the rows that a window or a pair of rows touches, up to which rows stay whole, in the caches and beyond; of
 # a short one.
 TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
+# Places of a page at which rows begin from which on columns are gone down, and rows for each of fewer places.
+COLUMN_PLACES, COLUMN_ROWS = 4, 12
 FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
 
 MASKED_TILE = 4096  # elements of a masked tile, at most twice that
@@ -93,6 +98,7 @@ class Work(NamedTuple):
     half: bool  # whether the arrays hold a half type
     narrow: bool  # whether results that go past the caches want the rows of a window in L1
     asks_ahead: bool
+    columns: bool  # whether the kernel may run down columns
     parts: int  # so many tiles at least, where they can be had
 
     @property
@@ -164,7 +170,8 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     sizes.update((name, held) for name in RECIPES[work.recipe].kept)
     tiles = -(-space.outers // cut.outers) * -(-space.length // cut.rows) * -(-space.unit // cut.lanes)
     layout = Layout(
-        *space, cut.outers, cut.rows, cut.lanes, tiles, step, strip, 0, 0, int(not work.in_place), held,
+        *space, cut.outers, cut.rows, cut.lanes, tiles, step, strip, 0, 0, int(not work.in_place),
+        int(_is_by_columns(work, space)), held,
         **{name: _padded(size) for name, size in sizes.items()},
     )  # fmt: skip
     return layout, cut.axes, cut.positions
@@ -234,6 +241,8 @@ def _outers(work: Work, space: Space, elements: int) -> int:
 def _direct(work: Work, space: Space) -> Cut:
     """Tiles of one outer index, of whole rows where these are not too long."""
     outers, length, inner, n = space.outers, space.length, space.inner, space.n
+    if _is_by_columns(work, space):
+        return Cut(1, length, _column_lanes(work, space), {}, [], NONE)
     most = _direct_lanes(work, space)
     lanes, rows = inner, length
     pieces = -(-inner // most) if inner >= ROW else 1
@@ -251,6 +260,30 @@ def _direct(work: Work, space: Space) -> Cut:
             rows = min(rows, max(4 * n, -(-length // -(-work.parts // tiles))))
         rows = min(rows, length)
     return Cut(1, rows, lanes, {}, [], NONE)
+
+
+def _is_by_columns(work: Work, space: Space) -> bool:
+    """Whether two stages run down columns.
+
+    Rows that begin at the same place of a page share few lines of a cache: 32 rows of 3072 elements take 1.5 × as long
+    as without columns, 192 rows 2.4 ×, 16 rows 0.8 to 1.1 ×.
+    """
+    if not work.columns or work.in_place or space.inner < CHASED_ROW or space.length < LEAST_ROWS:
+        return False
+    parts = _cuts(work, space.outers, 1, 0.0)
+    if parts > space.inner // CHASED_ROW and _is_shared_by_rows(work, space, parts):
+        return False  # more threads have something to do by rows
+    row = space.inner * work.itemsize // (2 if work.half else 1)
+    places = PAGE_BYTES // math.gcd(row, PAGE_BYTES)
+    return places >= COLUMN_PLACES or space.length <= COLUMN_ROWS * places
+
+
+def _column_lanes(work: Work, space: Space) -> int:
+    """Lanes of a tile that is gone through by columns: no tile has less than a vector."""
+    lanes = _split(space.inner, min(_cuts(work, space.outers, 1, 0.0), space.inner // CHASED_ROW))
+    while 0 < space.inner % lanes < VECTOR_LANES:
+        lanes += VECTOR_LANES
+    return lanes
 
 
 def _is_shared_by_rows(work: Work, space: Space, parts: int) -> bool:

@@ -21,6 +21,7 @@ FETCHED, FETCHED_TOO = 0, -1  # the arrays that a stage asks for ahead, by their
 # Injected: whether there are transposed windows, and whether two stages may run in one loop.
 BEHIND = False
 CHASES = False
+COLUMNS = False  # whether they may do so down columns
 SHARES = False  # whether the stages ahead add up something over all elements
 
 
@@ -64,6 +65,7 @@ class Layout(NamedTuple):
     streaming: int  # 1 where the results go past the caches
     ahead: int  # how many elements ahead of a strip is asked for; 0 for none
     separate: int  # 1 where the result does not lie over an input
+    columns: int  # 1 where two stages run down columns, a vector at a time
     held: int  # size of a buffer that is kept between stages, in elements
     total: int  # sizes of the buffers, in elements
     residual: int
@@ -176,11 +178,20 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
         outer_end, lanes = min(outer + sizes.tile_outers, sizes.outers), min(sizes.tile_lanes, sizes.unit - lane)
         tile = Tile(outer, outer_end, lane, lanes, base, rows, sizes.strip, sizes.streaming, sizes.ahead)
         part = Part(first, last, sizes.step, sizes.separate, sizes.held)
+        if run_columns(arrays, par, space, tile, sizes.columns):
+            continue
         if BEHIND:
             run_behind(arrays, buffers, par, space, tile, part, positions)
         else:
             run_ahead(arrays, buffers, par, space, tile, part, positions)
     fence()
+
+
+def run_columns(arrays, par, space, tile, wanted):
+    """Whether the tile was done down columns, which is given up where some d was Inf or NaN."""
+    if COLUMNS:
+        return wanted != 0 and not columns(arrays, par, space, tile)
+    return False
 
 
 def run_ahead(arrays, buffers, par, space, tile, part, positions):
@@ -270,6 +281,12 @@ def behind(arrays, buffers, par, space, tile, positions, first, last):
 @injected
 def chase(arrays, buffers, par, space, tile, first, last, held):
     """Two stages in one loop; injected."""
+    raise NotImplementedError("a backend injects the function")
+
+
+@injected
+def columns(arrays, par, space, tile):
+    """Two stages down columns; injected."""
     raise NotImplementedError("a backend injects the function")
 
 
