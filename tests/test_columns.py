@@ -96,9 +96,9 @@ def test_any_d_of_an_exponent_of_one(scale, k, monkeypatch):
     """Its power is right for every d: zero, negative, or infinite in the same lane as negative."""
     op = LocalResponseNorm.from_window(1, 2, 2, scale, 1.0, k)
     x, g = random_array(11, (1, 20, 90)), random_array(12, (1, 20, 90))
-    x[0, 4:11, ::3] = 0.0
-    x[0, 15, ::2] = 1e30
-    x[0, 16, 5] = np.inf
+    x[0, 4:11] = 0.0
+    x[0, 15, 40:43] = 1e30
+    x[0, 16, 45] = np.inf
     with np.errstate(all="ignore"):
         assert_same_bits(op.backward(g, x), by_rows(monkeypatch, op, g, x), op)
 
@@ -118,7 +118,7 @@ def test_no_tile_has_less_than_a_vector():
     """What such a tile shared with its neighbour might be computed again by one and not by the other."""
     for inner in [*range(64, 700), 1041, 3025, 12544 + 1]:
         for threads in (1, 2, 3, 4, 5, 7, 8, 16, 61):
-            layout = layout_of(plan_of(operator(), "backward", (1, 30, inner), threads=threads))
+            layout = layout_of(plan_of(operator(), "backward", (1, 300, inner), threads=threads))
             if layout.columns:
                 last = inner - (layout.tiles - 1) * layout.tile_lanes
                 assert layout.tile_lanes >= last >= 16, (inner, threads)
