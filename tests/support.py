@@ -179,9 +179,9 @@ FORMS = {
     "prefix, window beyond the axis": Case("prefix", (3, 24, 36), 1, 40, 17),
     "scanned": Case("scanned", (3, 61), 1, 11, 14),
     "turned, short rows": Case("turned", (2, 40, 3), 1, 27, 14),
-    # Of β = 3/4 some processors take two stages down columns, of others in pairs of rows.
-    "fused across rows": Case("direct", (2, 40, 5, 13), 1, 2, 2, 0.6),
-    "fused across rows that are cut": Case("direct", (2, 13, 7, 111), 1, 2, 2, 0.6),
+    # Of most exponents some processors take two stages down columns, of those above one in pairs of rows.
+    "fused across rows": Case("direct", (2, 40, 5, 13), 1, 2, 2, 1.25),
+    "fused across rows that are cut": Case("direct", (2, 13, 7, 111), 1, 2, 2, 1.25),
     "fused down columns": Case("direct", (2, 13, 7, 111), 1, 2, 2),
     "fused, contiguous axis": Case("masked", (7, 13), 1, 2, 2),
     "box by masks": Case("box", (3, 2, 6, 7), (2, 3), (1, 2), (2, 0)),

@@ -8,7 +8,7 @@ from numba_lrn.backends.cpu import launch, plan, tiles
 from numba_lrn.backends.cpu.processor import Processor
 from tests.support import DTYPES, assert_accurate, assert_same_bits, layout_of, plan_of, random_array
 
-BETAS = (0.25, 0.5, 0.75, 1.0)
+BETAS = (0.25, 0.5, 0.6, 0.75, 0.97, 1.0)
 EVERY_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 EVERY_BETA = pytest.mark.parametrize("beta", BETAS)
 # (outer, length, inner): the shortest axis and rows, vectors that overlap, images of 55×55, several outer indices.
@@ -50,7 +50,7 @@ def test_the_bits_of_rows(shape, beta, dtype, monkeypatch):
 
 
 @EVERY_DTYPE
-@pytest.mark.parametrize("beta", [0.25, 0.75])
+@pytest.mark.parametrize("beta", [0.25, 0.6, 0.75])
 def test_accurate(beta, dtype):
     op, x, g = operator(beta), random_array(3, (2, 13, 130), dtype), random_array(4, (2, 13, 130), dtype)
     assert layout_of(launch.plan_of(op, "backward", x)).columns
@@ -133,6 +133,7 @@ TAKEN = {
     "a larger one": ((32, 96, 55, 55), "float32", False),
     "the same of float64": ((32, 96, 55, 55), "float64", True),
     "the same of float16": ((128, 96, 55, 55), "float16", True),
+    "any exponent": ((128, 96, 55, 55), "float32", True, 0.6),
     "rows that begin at four places of a page": ((1, 64, 112, 112), "float32", True),
     "all at the same place": ((1, 64, 64, 64), "float32", False),
     "few such": ((1, 12, 64, 64), "float32", True),
@@ -144,16 +145,17 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize(("shape", "dtype", "taken"), TAKEN.values(), ids=TAKEN)
-def test_where_it_is_taken(shape, dtype, taken):
-    assert layout_of(plan_of(operator(), "backward", shape, DTYPES[dtype])).columns == taken
+@pytest.mark.parametrize("case", TAKEN.values(), ids=TAKEN)
+def test_where_it_is_taken(case):
+    shape, dtype, taken, *beta = case
+    assert layout_of(plan_of(operator(*beta), "backward", shape, DTYPES[dtype])).columns == taken
 
 
 def test_where_it_is_not():
     shape = (1, 96, 55, 55)
     assert not layout_of(plan_of(operator(), "backward", shape, in_place=True)).columns
-    assert not layout_of(plan_of(operator(0.6), "backward", shape)).columns
-    assert not layout_of(plan_of(operator(k=0.0), "backward", shape)).columns
+    for op in (operator(1.25), operator(-0.5), operator(0.6, k=0.0), operator(k=0.0)):
+        assert not layout_of(plan_of(op, "backward", shape)).columns
     for recipe in ("forward", "jvp", "backward_all", "double_backward"):
         assert not layout_of(plan_of(operator(), recipe, shape)).columns
     # By rows of the axis, more threads have something to do.

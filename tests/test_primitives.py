@@ -240,6 +240,35 @@ def test_arithmetic_of_vectors_and_numbers(real):
     np.testing.assert_array_equal(out.reshape(13, lanes), [*expected, np.full(lanes, number)])
 
 
+def bits_as_integers(real):
+    """A function of vectors by the casts of one type of reals, and of their bits."""
+    as_real = compiled.CASTS[numba.from_dtype(np.dtype(real))]
+    as_integer = compiled.CASTS[compiled.INTEGERS[numba.from_dtype(np.dtype(real))]]
+
+    @numba.njit(**OPTIONS)
+    def run(a, three, out):
+        x = _load_lanes(a, 0)
+        bits = _bits_of(x)
+        lanes = a.size
+        _store_lanes(out, 0, as_real(as_integer(bits - three) >> as_integer(2)))
+        _store_lanes(out, lanes, _real_of(as_integer((bits << as_integer(1)) + three)))
+        _store_lanes(out, 2 * lanes, -x)
+        _store_lanes(out, 3 * lanes, as_real(as_integer(x * as_real(7.0))))
+
+    return run
+
+
+@pytest.mark.parametrize(("real", "integer"), [(np.float32, np.int32), (np.float64, np.int64)])
+def test_integers_of_vectors(real, integer):
+    lanes = 64 // real().itemsize
+    a = np.random.default_rng(8).standard_normal(lanes).astype(real)
+    out = np.empty(4 * lanes, real)
+    bits_as_integers(real)(a, integer(3), out)
+    bits = a.view(integer)
+    expected = (bits - 3) >> 2, ((bits << 1) + 3).view(real), -a, (a * real(7.0)).astype(integer)
+    np.testing.assert_array_equal(out.reshape(4, lanes), [each.astype(real) for each in expected])
+
+
 @numba.njit(**OPTIONS)
 def highest_lanes(a, b, out):
     highest = _higher_bits(_load_lanes(a, 0), _load_lanes(b, 0))

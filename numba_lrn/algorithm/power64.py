@@ -82,7 +82,7 @@ def exp2_fraction(r):
 
 def polynomial(coefficients, x):
     """Σ coefficients[i]·xⁱ."""
-    total = coefficients[-1]
-    for i in range(2, len(coefficients) + 1):
+    total = fma(coefficients[-1], x, coefficients[-2])
+    for i in range(3, len(coefficients) + 1):
         total = fma(total, x, coefficients[-i])
     return total

@@ -6,6 +6,7 @@ time.
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,12 +54,16 @@ class Variant(NamedTuple):
         return "_".join(map(str, self))
 
 
+def _powers(real_name: str) -> tuple[ModuleType, ...]:
+    """The modules that powers and formulas are bound from."""
+    return (primitives, power, power64, formulas) if real_name == "float64" else (primitives, power, formulas)
+
+
 @functools.cache
 def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     """Primitives, power functions, formulas and terms in one namespace, shared by the kernels that use them."""
     injected = cpu_primitives.injected(real_name)
-    powers = (power, power64) if real_name == "float64" else (power,)
-    namespace = bind((primitives, *powers, formulas), compile_part, injected, f"{power_name}_{real_name}")
+    namespace = bind(_powers(real_name), compile_part, injected, f"{power_name}_{real_name}")
     namespace["finite_power"] = namespace[power_name]
     namespace["finite_times"] = namespace[power.TIMES.get(power_name, "times_power")]
     return namespace
@@ -163,22 +168,26 @@ def _chase(variant: Variant, ahead: dict[str, Any], behind: dict[str, Any]) -> A
     return namespace["chase"]
 
 
+# The powers that are functions of vectors too. Those that are guarded choose element by element, power_wide too.
+COLUMN_POWERS = (
+    "power_quarter_roots", "power_half_roots", "power_three_quarters_roots", "power_one", "power_general",
+    "power_general_divided",
+)  # fmt: skip
+
+
 def has_columns(recipe: str, form: str, power_name: str, terms: int) -> bool:
-    """Whether a kernel can run down columns: of vectors the named powers by roots are known, and no others."""
-    named = power_name.endswith("_roots") or power_name == "power_one"
-    return recipe == "backward" and form == "direct" and terms == 5 and named
+    """Whether a kernel can run down columns."""
+    return recipe == "backward" and form == "direct" and terms == 5 and power_name in COLUMN_POWERS
 
 
 def _columns(variant: Variant) -> Any:
-    """The function that runs backward down columns."""
-    mathematics = _mathematics(variant.power, variant.real)
-    injected = {
-        **mathematics,
-        "denominator": mathematics["denominator"],
-        "inverse_power": mathematics["finite_power"],
-        "LANES": Lanes(getattr(types, variant.real)).count,
-    }
-    return bind(window.COLUMNS, compile_part, injected, f"{variant.name}_{sources_stamp()[:8]}_columns")["columns"]
+    """The function that runs backward down columns, by formulas of vectors."""
+    real = getattr(types, variant.real)
+    casts = {"real": cpu_primitives.CASTS[real], "integer": cpu_primitives.CASTS[cpu_primitives.INTEGERS[real]]}
+    tag = f"{variant.name}_{sources_stamp()[:8]}_columns"
+    mathematics = bind(_powers(variant.real), compile_part, {**cpu_primitives.injected(variant.real), **casts}, tag)
+    injected = {**mathematics, "inverse_power": mathematics[variant.power], "LANES": Lanes(real).count}
+    return bind(window.COLUMNS, compile_part, injected, tag)["columns"]
 
 
 class Kernel:

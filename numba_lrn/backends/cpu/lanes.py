@@ -1,7 +1,7 @@
 """Vectors as values: the functions of one element, called with vectors, compute all lanes of them at once.
 
-Where a loop runs over neighbours, LLVM makes vectors of it. Here a loop runs over rows instead, and what its turns
-share stays in registers.
+Where a loop runs over neighbours, LLVM makes vectors of it. One that runs over rows, and keeps what its turns share in
+registers, takes these.
 """
 
 import math
@@ -18,18 +18,18 @@ BYTES = 64  # of a vector; processors with less take it in parts
 
 
 class Lanes(types.Type):
-    """The type of a vector of reals."""
+    """The type of a vector of reals, or of integers as wide."""
 
-    def __init__(self, real: types.Float):
-        self.real = real
-        self.count = 8 * BYTES // real.bitwidth
-        super().__init__(name=f"Lanes({real})")
+    def __init__(self, element: types.Number):
+        self.element = element
+        self.count = 8 * BYTES // element.bitwidth
+        super().__init__(name=f"Lanes({element})")
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, kind: Lanes):
-        super().__init__(dmm, kind, ir.VectorType(dmm.lookup(kind.real).get_value_type(), kind.count))
+        super().__init__(dmm, kind, ir.VectorType(dmm.lookup(kind.element).get_value_type(), kind.count))
 
 
 def joined(*kinds: types.Type) -> types.Type:
@@ -47,36 +47,52 @@ def spread(builder: Any, value: Any, kind: Any) -> Any:
     return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), nowhere)
 
 
-def instruction(builder: Any, name: str, kind: Any, arguments: int) -> Any:
+def intrinsic_of(builder: Any, name: str, kind: Any, arguments: int) -> Any:
     """LLVM's intrinsic of this name for numbers or vectors, which llvmlite knows for numbers only."""
     suffix = f"v{kind.count}{kind.element.intrinsic_name}" if isinstance(kind, ir.VectorType) else kind.intrinsic_name
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * arguments), f"{name}.{suffix}")
 
 
-def _operator(function: Any, instruction: str) -> None:
+def _operator(function: Any, of_reals: str | None, of_integers: str | None) -> None:
     """Let vectors and numbers be combined by one of Python's operators."""
 
     class Template(AbstractTemplate):
         def generic(self, args, kws):
             kind = joined(*args)
-            if isinstance(kind, Lanes) and all(each in (kind, kind.real) for each in args):
-                return signature(kind, *args)
-            return None
+            known = isinstance(kind, Lanes) and instruction_for(kind)
+            return signature(kind, *args) if known and all(each in (kind, kind.element) for each in args) else None
 
     infer_global(function)(Template)
 
+    def instruction_for(kind):
+        return of_reals if isinstance(kind.element, types.Float) else of_integers
+
     def lower(context, builder, signature, arguments):
         kind = context.get_value_type(signature.return_type)
-        return getattr(builder, instruction)(*(spread(builder, argument, kind) for argument in arguments))
+        instruction = getattr(builder, instruction_for(signature.return_type))
+        return instruction(*(spread(builder, argument, kind) for argument in arguments))
 
-    for kinds in ((Lanes, Lanes), (Lanes, types.Float), (types.Float, Lanes)):
+    for kinds in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
         lower_builtin(function, *kinds)(lower)
 
 
-_operator(operator.add, "fadd")
-_operator(operator.sub, "fsub")
-_operator(operator.mul, "fmul")
-_operator(operator.truediv, "fdiv")
+_operator(operator.add, "fadd", "add")
+_operator(operator.sub, "fsub", "sub")
+_operator(operator.mul, "fmul", None)
+_operator(operator.truediv, "fdiv", None)
+_operator(operator.lshift, None, "shl")
+_operator(operator.rshift, None, "ashr")
+
+
+@infer_global(operator.neg)
+class _Negative(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
+
+
+@lower_builtin(operator.neg, Lanes)
+def _negative(context, builder, signature, arguments):
+    return builder.fneg(arguments[0])
 
 
 @infer_global(math.sqrt)
@@ -88,4 +104,4 @@ class _Root(AbstractTemplate):
 @lower_builtin(math.sqrt, Lanes)
 def _root(context, builder, signature, arguments):
     kind = context.get_value_type(signature.return_type)
-    return builder.call(instruction(builder, "llvm.sqrt", kind, 1), arguments)
+    return builder.call(intrinsic_of(builder, "llvm.sqrt", kind, 1), arguments)

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numba_lrn.backends.cpu.lanes import Lanes, instruction, joined, spread
+from numba_lrn.backends.cpu.lanes import Lanes, intrinsic_of, joined, spread
 from numba_lrn.backends.cpu.memory import LINE
 
 HALF = ir.HalfType()
@@ -30,7 +30,7 @@ def fma(typingctx, a, b, c):
 
     def codegen(context, builder, signature, arguments):
         llvm = context.get_value_type(kind)
-        function = instruction(builder, "llvm.fma", llvm, 3)
+        function = intrinsic_of(builder, "llvm.fma", llvm, 3)
         return builder.call(function, [spread(builder, argument, llvm) for argument in arguments])
 
     return kind(a, b, c), codegen
@@ -52,10 +52,46 @@ def accumulate(typingctx, total, value):
     return total(total, value), codegen
 
 
+INTEGERS = {types.float32: types.int32, types.float64: types.int64}
+REALS = {integer: real for real, integer in INTEGERS.items()}
+
+
+def _named(name: str, typed: Any) -> Any:
+    typed.__name__ = typed.__qualname__ = name
+    return intrinsic(typed)
+
+
+def _in_place_of(kind, others):
+    """The type that stands in the place of another, in all lanes of a vector."""
+    return Lanes(others[kind.element]) if isinstance(kind, Lanes) else others[kind]
+
+
+def _cast(target):
+    """What calling one of NumPy's types does, for numbers and for vectors."""
+
+    def typed(typingctx, value):
+        result = Lanes(target) if isinstance(value, Lanes) else target
+
+        def codegen(context, builder, signature, arguments):
+            if result == target:
+                return context.cast(builder, arguments[0], value, target)
+            if result == value:
+                return arguments[0]
+            convert = builder.sitofp if isinstance(target, types.Float) else builder.fptosi
+            return convert(arguments[0], context.get_value_type(result))
+
+        return result(value), codegen
+
+    return _named(f"as_{target}", typed)
+
+
+CASTS = {target: _cast(target) for pair in INTEGERS.items() for target in pair}
+
+
 @intrinsic
 def bits_of(typingctx, value):
     """The bits of a real as an integer of the same width."""
-    integer = types.int32 if value == types.float32 else types.int64
+    integer = _in_place_of(value, INTEGERS)
 
     def codegen(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(integer))
@@ -66,7 +102,7 @@ def bits_of(typingctx, value):
 @intrinsic
 def real_of(typingctx, bits):
     """The real that has these bits."""
-    real = types.float32 if bits == types.int32 else types.float64
+    real = _in_place_of(bits, REALS)
 
     def codegen(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(real))
@@ -192,7 +228,7 @@ def higher_bits(typingctx, highest, values):
     """Lane by lane, what has the higher bits, read as an unsigned integer: those of Inf, NaN and negative numbers."""
 
     def codegen(context, builder, signature, arguments):
-        integers = ir.VectorType(ir.IntType(values.real.bitwidth), values.count)
+        integers = ir.VectorType(ir.IntType(values.element.bitwidth), values.count)
         first, second = (builder.bitcast(argument, integers) for argument in arguments)
         higher = builder.select(builder.icmp_unsigned(">", first, second), first, second)
         return builder.bitcast(higher, arguments[1].type)
@@ -205,7 +241,9 @@ def any_extreme(typingctx, values):
     """Whether a lane is Inf, NaN or negative."""
 
     def codegen(context, builder, signature, arguments):
-        infinite = builder.bitcast(ir.Constant(arguments[0].type.element, math.inf), ir.IntType(values.real.bitwidth))
+        infinite = builder.bitcast(
+            ir.Constant(arguments[0].type.element, math.inf), ir.IntType(values.element.bitwidth)
+        )
         bits = builder.bitcast(arguments[0], ir.VectorType(infinite.type, values.count))
         found = builder.icmp_unsigned(">=", bits, spread(builder, infinite, bits.type))
         found = builder.bitcast(found, ir.IntType(values.count))
@@ -423,11 +461,6 @@ def _join_prefixes(across: bool) -> Any:
         return types.void(source, index, suffixes, index, target, index, index), codegen
 
     return typed
-
-
-def _named(name: str, typed: Any) -> Any:
-    typed.__name__ = typed.__qualname__ = name
-    return intrinsic(typed)
 
 
 sum_suffixes = _named("sum_suffixes", _sum_suffixes(False))
