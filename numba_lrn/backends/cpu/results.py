@@ -61,7 +61,8 @@ def _on_a_block(source: NDArray) -> NDArray | None:
 
 def _in_memory(source: NDArray, memory: NDArray[np.uint8]) -> NDArray:
     """An array that begins where ``memory`` does, with the strides that NumPy would give it."""
-    strides = np.empty_like(source, subok=False).strides  # memory that nobody touches costs next to nothing
+    usual = source.flags.c_contiguous
+    strides = None if usual else np.empty_like(source, subok=False).strides  # untouched memory costs next to nothing
     return np.ndarray(source.shape, source.dtype, memory, 0, strides)
 
 
