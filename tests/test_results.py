@@ -2,6 +2,7 @@
 
 import mmap
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def address(array):
 
 
 def sizes_kept():
-    return [len(block) // MIB for block in results._kept]
+    return [len(loan.block) // MIB for loan in results._kept]
 
 
 def new(mebibytes):
@@ -191,15 +192,87 @@ def test_kept_memory_is_free_for_the_system_to_take(x):
     assert lazily_free() - before < MIB
     del y
     # As if it had been taken: the pages are gone, and come back as zeros.
-    results._kept[0].madvise(mmap.MADV_DONTNEED)
+    results._kept[0].block.madvise(mmap.MADV_DONTNEED)
     np.testing.assert_array_equal(OP(x)[:2], OP(x[:2]))
 
 
-def test_what_cannot_be_marked_as_free_is_not_kept(monkeypatch):
+def test_no_python_runs_when_a_result_goes(x):
+    """An exception that a signal raises there would be lost."""
+    y, ran = OP(x), []
+    sys.setprofile(lambda frame, event, _: ran.append(frame.f_code.co_name) if event == "call" else None)
+    del y
+    sys.setprofile(None)
+    assert sizes_kept() == [34]
+    assert ran == []
+
+
+def test_an_interrupt_reaches_the_caller():
+    processes.run(processes.SETUP + INTERRUPTS)
+
+
+INTERRUPTS = """
+import random, signal
+x, op = np.ones((100, 256, 1024), np.float32), lrn.LocalResponseNorm.from_window(2, 0, 0, 0.0, 1.0, 2.0)
+op(x)
+lost = []
+sys.unraisablehook = lost.append
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for _ in range(60):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.004 + 0.02 * random.random())
+        while not lost:
+            op(x)
+    except KeyboardInterrupt:
+        pass
+assert not lost
+"""
+
+
+def test_what_a_garbage_collection_returns_meanwhile(x):
+    """It may run while the kept blocks are looked through."""
+
+    class Returning:
+        def __len__(self):
+            results._kept.append(results._Loan(threading.Lock.__class__))
+            results._kept[-1].block = b""
+            return 0
+
+    loan = results._Loan(type("Thing", (), {}))
+    loan.block = Returning()
+    results._kept.append(loan)
+    assert OP(x).shape == x.shape
+
+
+def test_memory_that_cannot_be_marked_as_free_is_not_used(monkeypatch):
+    class Locked(mmap.mmap):
+        def madvise(self, option, *_):
+            if option == mmap.MADV_FREE:
+                raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(results.mmap, "mmap", Locked)
     array = new(34)
-    monkeypatch.setattr(results._Lent.__del__, "__defaults__", (results._kept, 12345))
+    assert array.flags.owndata
     del array
     assert sizes_kept() == []
+
+
+def test_a_limit_of_the_address_space():
+    """A result needs no more of it than NumPy's, and what is kept is given up where there is none left."""
+    processes.run(processes.SETUP + LIMITED)
+
+
+LIMITED = """
+import resource
+op = lrn.LocalResponseNorm.from_window(2, 0, 0, 0.0, 1.0, 2.0)
+x = np.ones((128, 256, 1024), np.float32)
+op(x[:1])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
+for order in ((0, 1, 2), (1, 0, 2)):
+    y = op(x.transpose(order))
+    assert y[-1, -1, -1] == 0.5
+    del y
+"""
 
 
 def test_where_the_system_gives_no_block_numpy_is_asked(monkeypatch):

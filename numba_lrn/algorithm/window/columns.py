@@ -45,10 +45,10 @@ class Ahead(NamedTuple):
 class Behind(NamedTuple):
     """What the second stage carries: of the four rows before the one whose term comes next."""
 
-    terms_4: Any  # the sum of two terms, of the fourth row and the third
-    terms_3: Any
-    terms_2: Any
-    r_1: Any  # a term
+    terms_4: Any  # sums of two terms: of the fourth row and the third,
+    terms_3: Any  # the third and the second,
+    terms_2: Any  # the second and the first
+    r_1: Any
     kept_2: Any  # g·d^(-β)
     kept_1: Any
 
@@ -74,24 +74,24 @@ def columns(arrays, par, space, tile):
 def column(arrays, par, at, step, length, reach, highest):
     """One column. What lies beyond the axis adds nothing."""
     nothing = lanes_of(real(0.0))
-    none = nothing, nothing, nothing
+    no_powers = nothing, nothing, nothing
     x0, x1 = load_lanes(arrays.x, at), load_lanes(arrays.x, at + step)
-    ahead = Ahead(nothing, nothing, nothing, nothing, x0, x1, nothing, add_square(x0, nothing), none, none)
+    ahead = Ahead(nothing, nothing, nothing, nothing, x0, x1, nothing, add_square(x0, nothing), no_powers, no_powers)
     behind = Behind(nothing, nothing, nothing, nothing, nothing, nothing)
     for row in range(4):
-        following, highest = raise_row(arrays, par, at, reach, ahead, load_lanes(arrays.x, at + 2 * step), highest)
+        following, highest = powers_of_row(arrays, par, at, reach, ahead, load_lanes(arrays.x, at + 2 * step), highest)
         if row >= 2:
             behind = add_row(behind, *term_of(arrays, at - 2 * step, ahead))
         ahead, at = following, at + step
     for _ in range(4, length - 2):
-        following, highest = raise_row(arrays, par, at, reach, ahead, load_lanes(arrays.x, at + 2 * step), highest)
+        following, highest = powers_of_row(arrays, par, at, reach, ahead, load_lanes(arrays.x, at + 2 * step), highest)
         r, kept = term_of(arrays, at - 2 * step, ahead)
         emit_row(arrays, par, at - 4 * step, ahead, behind, r)
         ahead, behind, at = following, add_row(behind, r, kept), at + step
     for row in range(length - 2, length + 4):
-        following, r, kept = pass_row(ahead, nothing, nothing, none), nothing, nothing
+        following, r, kept = pass_row(ahead, nothing, nothing, no_powers), nothing, nothing
         if row < length:
-            following, highest = raise_row(arrays, par, at, reach, ahead, nothing, highest)
+            following, highest = powers_of_row(arrays, par, at, reach, ahead, nothing, highest)
         if row < length + 2:
             r, kept = term_of(arrays, at - 2 * step, ahead)
         emit_row(arrays, par, at - 4 * step, ahead, behind, r)
@@ -99,7 +99,7 @@ def column(arrays, par, at, step, length, reach, highest):
     return highest
 
 
-def raise_row(arrays, par, at, reach, ahead, x2, highest):
+def powers_of_row(arrays, par, at, reach, ahead, x2, highest):
     """The first stage up to the powers of d."""
     prefetch(arrays.x, at + reach)
     prefetch(arrays.g, at + reach)
@@ -125,7 +125,7 @@ def term_of(arrays, at, ahead):
 
 def add_row(behind, r, kept):
     """The second stage with the term of one row more."""
-    pair = (real(0.0) + behind.r_1) + r
+    pair = (real(0.0) + behind.r_1) + r  # 0 as by rows, where −0 and −0 give 0
     return Behind(behind.terms_3, behind.terms_2, pair, r, behind.kept_1, kept)
 
 

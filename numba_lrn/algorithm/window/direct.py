@@ -111,7 +111,10 @@ def cut_strip(arrays, buffers, par, at, step, slot, slot_step, lead, tail, count
 
 
 def cut_sum(arrays, buffers, at, step, slot, slot_step, lead, tail):
-    """``window_sum`` of those terms that there are."""
+    """``window_sum`` of those terms that there are.
+
+    In the place of the others this element's own is read, and dropped.
+    """
     low, high = real(0.0), real(0.0)
     for i in range(-BEFORE, 0):
         there = -i <= lead

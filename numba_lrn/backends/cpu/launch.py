@@ -93,7 +93,7 @@ def _run(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: NDArra
 
 
 def _route_of(op: LocalResponseNorm, recipe: str, x: NDArray, in_place: bool = False) -> Route | None:
-    """The route of ``x``. How many threads there are takes 1.3 µs to tell: small arrays tell first if it matters."""
+    """The route of ``x``. Small arrays tell first if threads matter: to count them starts them, and takes 0.2 µs."""
     if x.size < SERIAL:
         route = _route(op, recipe, x.shape, x.strides, x.dtype, 1, in_place)
         if route is None or not route.plan.shared:

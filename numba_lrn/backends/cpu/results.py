@@ -8,10 +8,12 @@ some, and where it did not, the next result finds its pages in place: 1.2 times.
 
 import contextlib
 import mmap
+import operator
 import os
 import sys
+import weakref
 from collections import deque
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,31 @@ HUGE_PAGE = 2 * 1024 * 1024  # bytes; a part of one would be marked as free page
 MOST_KEPT = 4
 
 # NUMBA_LRN_REUSE=0 leaves all memory to NumPy.
-REUSES = sys.platform == "linux" and os.environ.get("NUMBA_LRN_REUSE", "1") != "0"
+REUSES = sys.platform == "linux" and hasattr(mmap, "MADV_FREE") and os.environ.get("NUMBA_LRN_REUSE", "1") != "0"
 
-_kept: deque[mmap.mmap] = deque(maxlen=MOST_KEPT)  # the latest last; its methods need no lock
+
+class _Lent:
+    """What a result and all its views refer to: the memory of a block, which it gives back when they are gone."""
+
+    def __init__(self, block: mmap.mmap) -> None:
+        address = np.frombuffer(block, np.uint8).__array_interface__["data"][0]
+        self.__array_interface__ = {"version": 3, "shape": (len(block),), "typestr": "|u1", "data": (address, False)}
+        # The last of these is called first. Neither is Python: an interrupt that came while it runs would be lost.
+        self.loans = _Loan(self, _kept.append), _Loan(self, _mark_as_free)
+        for loan in self.loans:
+            loan.block, loan.madvise = block, block.madvise
+
+
+class _Loan(weakref.ref):
+    """A reference that calls a function when nothing else refers to what was lent, with the block that it was."""
+
+    __slots__ = ("block", "madvise")
+    block: mmap.mmap
+    madvise: Callable[..., None]
+
+
+_kept: deque[_Loan] = deque(maxlen=MOST_KEPT)  # the latest last; its methods need no lock
+_mark_as_free = operator.methodcaller("madvise", getattr(mmap, "MADV_FREE", None))
 
 
 def new_like(source: NDArray) -> NDArray:
@@ -44,7 +68,8 @@ def new_on_a_line(source: NDArray) -> NDArray:
     array = _on_a_block(source)
     if array is None:
         room = np.empty(source.nbytes + LINE, np.uint8)
-        array = _in_memory(source, room[-room.ctypes.data % LINE :])
+        memory = room[-room.ctypes.data % LINE :]
+        array = np.ndarray(source.shape, source.dtype, memory, 0, _strides(source))
     return array
 
 
@@ -52,48 +77,38 @@ def _on_a_block(source: NDArray) -> NDArray | None:
     """The new array on a block of its own; None where NumPy's memory is as good, or there is none left."""
     if not REUSES or source.nbytes <= MALLOC_KEEPS:
         return None
+    size = -(-source.nbytes // HUGE_PAGE) * HUGE_PAGE
     try:
-        lent = _Lent(_block(-(-source.nbytes // HUGE_PAGE) * HUGE_PAGE))
-    except OSError:
+        strides = _strides(source)
+        memory = np.asarray(_Lent(_kept_block(size) or _new_block(size)))
+        return np.ndarray(source.shape, source.dtype, memory, 0, strides)
+    except (OSError, MemoryError):
+        _kept.clear()
         return None
-    return _in_memory(source, np.asarray(lent))
 
 
-def _in_memory(source: NDArray, memory: NDArray[np.uint8]) -> NDArray:
-    """An array that begins where ``memory`` does, with the strides that NumPy would give it."""
-    usual = source.flags.c_contiguous
-    strides = None if usual else np.empty_like(source, subok=False).strides  # untouched memory costs next to nothing
-    return np.ndarray(source.shape, source.dtype, memory, 0, strides)
+def _strides(source: NDArray) -> tuple[int, ...] | None:
+    """Those that NumPy would give a new array like this one; None for the usual ones."""
+    return None if source.flags.c_contiguous else np.empty_like(source, subok=False).strides
 
 
-def _block(size: int) -> mmap.mmap:
-    """A kept block of this size, or a new one in the place of the oldest kept: they do not add up."""
-    for block in tuple(_kept):
-        if len(block) == size:
-            try:
-                _kept.remove(block)
-            except ValueError:  # another thread has it
-                continue
-            return block
+def _kept_block(size: int) -> mmap.mmap | None:
+    """A kept block of this size, now somebody's own."""
+    for index in range(len(_kept)):  # an iterator would not bear what a garbage collection puts there meanwhile
+        with contextlib.suppress(IndexError, ValueError):  # another thread was faster
+            loan = _kept[index]
+            if len(loan.block) == size:
+                _kept.remove(loan)
+                return loan.block
+    return None
+
+
+def _new_block(size: int) -> mmap.mmap:
+    """A new block. It takes the place of the oldest kept one, so that sizes which never come again do not add up."""
     with contextlib.suppress(IndexError):  # nothing is kept
         _kept.popleft()
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without huge pages
         block.madvise(mmap.MADV_HUGEPAGE)
+    block.madvise(mmap.MADV_FREE)  # which fails here and not later, for example of memory that is locked
     return block
-
-
-class _Lent:
-    """A block while a result, or a view of one, lies in it."""
-
-    def __init__(self, block: mmap.mmap) -> None:
-        self._block = block
-        address = np.frombuffer(block, np.uint8).__array_interface__["data"][0]
-        self.__array_interface__ = {"version": 3, "shape": (len(block),), "typestr": "|u1", "data": (address, False)}
-
-    def __del__(self, kept: Any = _kept, free: int = getattr(mmap, "MADV_FREE", -1)) -> None:
-        try:
-            self._block.madvise(free)
-        except OSError:  # locked into memory, or a kernel without it: not to be kept
-            return
-        kept.append(self._block)

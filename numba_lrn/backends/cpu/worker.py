@@ -188,7 +188,7 @@ def run_worker(arrays, workspace, positions, scalars, layout, worker, workers):
 
 
 def run_columns(arrays, par, space, tile, wanted):
-    """Whether the tile was done down columns, which is given up where some d was Inf or NaN."""
+    """Whether the tile was done down columns, which is given up where some d was Inf, NaN or negative."""
     if COLUMNS:
         return wanted != 0 and not columns(arrays, par, space, tile)
     return False
