@@ -151,6 +151,11 @@ def test_where_it_is_taken(case):
     assert layout_of(plan_of(operator(*beta), "backward", shape, DTYPES[dtype])).columns == taken
 
 
+def test_one_thread_does_not_wait_for_memory():
+    for threads, taken in ((1, True), (2, False)):
+        assert layout_of(plan_of(operator(), "backward", (64, 96, 55, 55), threads=threads)).columns == taken
+
+
 def test_where_it_is_not():
     shape = (1, 96, 55, 55)
     assert not layout_of(plan_of(operator(), "backward", shape, in_place=True)).columns

@@ -48,8 +48,8 @@ TURNED_DIRECT = 40  # where they would be turned, or an axis is shorter than ROW
 # Elements times what each takes (``_weight``, at most HEAVIEST) below which a second thread costs more than it brings.
 SERIAL, HEAVIEST = 64 * 1024, 4
 CACHES = 32 * 1024 * 1024  # bytes of all arrays of a call that the caches hold
-# And those up to which backward of float32 with a named power goes down columns: 0.6 to 0.9 of the time, of larger ones
-# 0.9 to 1.2. Half types, float64 and any exponent take 0.5 to 0.95 of the time whatever the size.
+# And those up to which backward of float32 with a named power goes down columns on two threads: 0.6 to 0.9 of the time,
+# of larger ones 0.9 to 1.2. One thread, half types, float64 and any exponent take 0.5 to 0.95 of it whatever the size.
 COLUMN_BYTES = 80 * 1024 * 1024
 # Where memory is asked for ahead: rows beyond the window of prefix sums, bytes of a strip, elements of the tiles that
 # follow one another, at most.
@@ -140,9 +140,9 @@ def make_plan(
     parts = min(SUM_TILES, elements // SUM_TILE) if RECIPES[recipe].sums and shared else workers
     half = dtype.itemsize < 4
     large = nbytes * arrays >= CACHES
-    # Where memory is not all that a loop waits for it goes down columns whatever the size of the arrays.
-    patient = dtype != np.float32 or power.startswith(LONG_POWERS)
-    small = nbytes * arrays < COLUMN_BYTES
+    # Elsewhere memory is all that a loop waits for, and columns read the lines that they write.
+    computes = dtype != np.float32 or power.startswith(LONG_POWERS) or workers == 1
+    columns = processor().roots and has_columns(recipe, form, power, terms)
     work = Work(
         dimensions=dimensions,
         recipe=recipe,
@@ -155,7 +155,7 @@ def make_plan(
         # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
         narrow=processor().narrow and not half,
         asks_ahead=large and _asks_ahead(dimensions, form, terms > 0, half),
-        columns=processor().roots and has_columns(recipe, form, power, terms) and (patient or small),
+        columns=columns and (computes or nbytes * arrays < COLUMN_BYTES),
         parts=parts,
     )
     layout, axes, positions = layout_of(work)
