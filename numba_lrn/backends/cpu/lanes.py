@@ -84,24 +84,25 @@ _operator(operator.lshift, None, "shl")
 _operator(operator.rshift, None, "ashr")
 
 
-@infer_global(operator.neg)
-class _Negative(AbstractTemplate):
-    def generic(self, args, kws):
-        return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
+def _function(function: Any, lower: Any) -> None:
+    """Let one of Python's functions or operators take a vector."""
+
+    class Template(AbstractTemplate):
+        def generic(self, args, kws):
+            return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
+
+    infer_global(function)(Template)
+    lower_builtin(function, Lanes)(lower)
 
 
-@lower_builtin(operator.neg, Lanes)
 def _negative(context, builder, signature, arguments):
     return builder.fneg(arguments[0])
 
 
-@infer_global(math.sqrt)
-class _Root(AbstractTemplate):
-    def generic(self, args, kws):
-        return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
-
-
-@lower_builtin(math.sqrt, Lanes)
 def _root(context, builder, signature, arguments):
     kind = context.get_value_type(signature.return_type)
     return builder.call(intrinsic_of(builder, "llvm.sqrt", kind, 1), arguments)
+
+
+_function(operator.neg, _negative)
+_function(math.sqrt, _root)

@@ -152,6 +152,7 @@ class Cut(NamedTuple):
     sizes: dict[str, int]
     axes: list[int]
     positions: NDArray
+    columns: bool = False  # whether two stages run down columns
 
 
 def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
@@ -171,7 +172,7 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     tiles = -(-space.outers // cut.outers) * -(-space.length // cut.rows) * -(-space.unit // cut.lanes)
     layout = Layout(
         *space, cut.outers, cut.rows, cut.lanes, tiles, step, strip, 0, 0, int(not work.in_place),
-        int(_is_by_columns(work, space)), held,
+        int(cut.columns), held,
         **{name: _padded(size) for name, size in sizes.items()},
     )  # fmt: skip
     return layout, cut.axes, cut.positions
@@ -242,7 +243,7 @@ def _direct(work: Work, space: Space) -> Cut:
     """Tiles of one outer index, of whole rows where these are not too long."""
     outers, length, inner, n = space.outers, space.length, space.inner, space.n
     if _is_by_columns(work, space):
-        return Cut(1, length, _column_lanes(work, space), {}, [], NONE)
+        return Cut(1, length, _column_lanes(work, space), {}, [], NONE, columns=True)
     most = _direct_lanes(work, space)
     lanes, rows = inner, length
     pieces = -(-inner // most) if inner >= ROW else 1
