@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, power64, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, ring, spread, stages, walk, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, quotients, ring, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -68,6 +68,7 @@ class Variant(NamedTuple):
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
     span: int = 1  # how far apart the columns of a thread that are no neighbours lie, or of what it computes in a line
+    far: bool = False  # whether columns are counted in 64 bits
 
     @property
     def real(self) -> str:
@@ -245,6 +246,12 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         SUMS=variant.reduces,
     )
     namespace.update(module.constants(variant))
+    for name, function in (
+        ("quotient", quotients.quotient),
+        ("column_quotient", quotients.far_quotient if variant.far else quotients.quotient),
+        ("start_of", columns.start_of),
+    ):
+        namespace[name] = device_function(rebind(function, namespace, name))
     way = "adjacent" if variant.adjacent else "spread"
     for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
@@ -300,7 +307,7 @@ def name_of(variant: Variant) -> str:
     ends = "_".join(end for phase in variant.phases for _, end in phase.stages)
     way = "adjacent" if variant.adjacent else "spread"
     window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
-    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}"
+    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}{'_far' * variant.far}"
 
 
 @functools.cache

@@ -33,6 +33,9 @@ from numba_lrn.backends.cuda.variants import Chooser, is_small_box, power_functi
 from numba_lrn.operator import LocalResponseNorm
 
 
+FAR_COLUMNS = 2**31  # from which on they are counted in 64 bits: those of a block beyond the last are fewer than as many
+
+
 class Launch(NamedTuple):
     """One kernel launch, but for the addresses of its arrays."""
 
@@ -136,8 +139,8 @@ class _Planner:
 
     def _launch(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis | None = None) -> None:
         """One kernel: its variant, its grid, and where what it writes goes."""
-        variant = self.chooser.variant(axis, phases, beside)
         columns = axis.outer * axis.inner
+        variant = self.chooser.variant(axis, phases, beside)._replace(far=columns >= FAR_COLUMNS)
         rest: tuple[int, ...]
         if beside is not None and variant.walks:
             columns //= beside.length

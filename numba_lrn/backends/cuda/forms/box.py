@@ -92,7 +92,9 @@ def box(local, pointers, integers, par, sums):
     place(columns, length, inner, bases)
     if bases[0] < 0:
         return
-    beside = bases[0] % inner // unit % width
+    column = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * LANES
+    position = column_quotient(column, unit)
+    beside = position - column_quotient(position, width) * width
     first = cuda.blockIdx.y * chunk
     last = min(first + chunk, length)
     ring = cuda.local.array(RING, real)

@@ -7,12 +7,18 @@ alignment, at the same count of instructions but for the accesses.
 """
 
 
+def start_of(column, length, inner):
+    """Where a column begins."""
+    outer = column_quotient(column, inner)
+    return outer * length * inner + (column - outer * inner)
+
+
 def place_adjacent(columns, length, inner, bases):
     """bases[0] = where the thread's first column begins; −1 beyond the last."""
     column = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * LANES
     bases[0] = -1
     if column < columns:
-        bases[0] = column // inner * length * inner + column % inner
+        bases[0] = start_of(column, length, inner)
 
 
 def owns_adjacent(bases, lane):
@@ -40,7 +46,7 @@ def place_spread(columns, length, inner, bases):
         column = first + lane * cuda.blockDim.x
         bases[lane] = -1
         if column < columns:
-            bases[lane] = column // inner * length * inner + column % inner
+            bases[lane] = start_of(column, length, inner)
 
 
 def owns_spread(bases, lane):

@@ -14,7 +14,6 @@ from typing import Any
 
 from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
-from numba_lrn.backends.cuda.forms.whole import quotient
 
 ELEMENTS = 8  # of a thread at a time: more take more than 40 registers
 WORDS = 4  # of a vector
@@ -65,7 +64,6 @@ def helpers(variant):
     (summed,) = phase.summed
     field, pointer = variant.own.index, variant.pointers.index
     return {
-        "quotient": [(quotient, {})],
         "fetch": [(fetch, {"POINTER": pointer(summed)})],
         "show": [(show, {"POINTER": pointer(summed)})],
         "take_summed": [(line.take_shared, {"FIELD": field(summed)}) for name in variant.own if name == summed],
@@ -104,8 +102,7 @@ def flat(local, pointers, integers, par, sums):
     sample = length * inner
     own = Values(*local)
     thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
-    # In 32 bits: of a quotient of 64, which a subroutine finds, ptxas does not know that all threads have the same.
-    outer = quotient(cuda.blockIdx.x, tiles, cuda.blockIdx.x)
+    outer = quotient(cuda.blockIdx.x, tiles)
     begin = outer * sample
     start = begin // SECTOR * SECTOR + (cuda.blockIdx.x - outer * tiles) * TILE
     # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions.

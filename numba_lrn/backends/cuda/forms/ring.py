@@ -17,7 +17,7 @@ from typing import Any
 
 from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
-from numba_lrn.backends.cuda.forms.whole import quotient, take
+from numba_lrn.backends.cuda.forms.whole import take
 
 STRIDES = 3  # of a ring
 SIDE_BY_SIDE = 4  # blocks of a multiprocessor: there are no registers for more
@@ -66,7 +66,6 @@ def helpers(variant):
     others = [name for name in variant.loaded if name not in first.summed]
     apart = {"LANES": 1, "STEPS": variant.elements}  # a thread's elements as it computes them, THREADS apart
     return {
-        "quotient": [(quotient, {})],
         "turned": [(turned, {})],
         "turn_all": [(turn_all, {})],
         "load_summed": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
@@ -166,8 +165,7 @@ def ring(local, pointers, integers, par, sums):
     own = Values(*local[LOADED:OWN])
     later = Later(*local[OWN:])
     thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
-    # In 32 bits: of a quotient of 64, which a subroutine finds, ptxas does not know that all threads have the same.
-    outer = quotient(cuda.blockIdx.x, chunks, cuda.blockIdx.x)
+    outer = quotient(cuda.blockIdx.x, chunks)
     number = cuda.blockIdx.x - outer * chunks
     begin = outer * sample
     start = begin // SECTOR * SECTOR + number * chunk

@@ -40,8 +40,8 @@ def spread(local, pointers, integers, par, sums):
     x = np.int32(cuda.threadIdx.x)
     group, groups = np.int32(cuda.threadIdx.y), np.int32(cuda.blockDim.y)
     here = np.int32(group * SPAN + x), np.int32(groups * SPAN), group, groups, np.int32(SPAN)
-    blocks = quotient(inner + (SPAN * LANES - 1), np.int64(SPAN * LANES), columns)
-    outer = quotient(cuda.blockIdx.x, blocks, columns)
+    blocks = (inner + (SPAN * LANES - 1)) // (SPAN * LANES)
+    outer = quotient(cuda.blockIdx.x, blocks)
     column = (cuda.blockIdx.x - outer * blocks) * (SPAN * LANES) + x
     left = np.int32(min(inner - column, SPAN * LANES))
     present = np.int32(0)

@@ -315,7 +315,7 @@ def walk(local, pointers, integers, par, sums):
     values = Values(*local[:FIELDS])
     # Numbers of threads and rows are of 32 bits: comparing in 64 takes two instructions.
     across, down = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
-    group = cuda.blockIdx.x // tiles
+    group = quotient(cuda.blockIdx.x, tiles)
     tile_start = (cuda.blockIdx.x - group * tiles) * tile
     if CONTIGUOUS:
         positions = np.int32((cuda.blockDim.x + 2 * EDGE) * cuda.blockDim.y)
@@ -329,9 +329,9 @@ def walk(local, pointers, integers, par, sums):
         beside = tile_start + down - lead
     inside = column < columns and beside >= 0 and beside < width
     mine = inside and beside >= tile_start and beside < tile_start + tile
-    plane = column // unit
-    along = inner // (width * unit)  # planes that share their rows
-    outer = plane // along
+    plane = column_quotient(column, unit)
+    along = column_quotient(inner, width * unit)  # planes that share their rows
+    outer = column_quotient(plane, along)
     first = cuda.blockIdx.y * chunk
     # The rows that are read, and those of results.
     row = np.int32(-min(first, LEAD))
