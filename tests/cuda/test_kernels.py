@@ -6,6 +6,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import formulas
 from numba_lrn.backends.cuda import blocks, kernels
+from numba_lrn.backends.cuda import plan as plan_module
 from tests.cuda.plans import LARGE, SMALL, plan_of, prefer_threads, run, small_blocks
 from tests.support import DTYPES, assert_accurate, assert_same_bits, random_array
 
@@ -83,6 +84,21 @@ def test_unaligned_arrays_give_the_same_bits(name, dtype, recipe):
     got, plan = run(op, recipe, x, g, order=order, aligned=False)
     assert max(launch.variant.lanes for launch in vectors.launches) > 1
     assert all(not launch.variant.adjacent or launch.variant.lanes == 1 for launch in plan.launches)
+    assert_same_bits(got, expected, op)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", MAIN)
+def test_numbers_of_columns_in_64_bits_change_no_bit(name, recipe, monkeypatch):
+    """As they are where there are 2³¹ columns."""
+    shape, order, axis, before, after, *_ = CASES[name]
+    op = LocalResponseNorm.from_window(axis, before, after, 1.0, 0.75, 1.0)
+    x, g = arrays(shape, "float32", recipe)
+    expected, few = run(op, recipe, x, g, order=order)
+    monkeypatch.setattr(plan_module, "FAR_COLUMNS", 0)
+    got, many = run(op, recipe, x, g, order=order)
+    assert not any(launch.variant.far for launch in few.launches)
+    assert all(launch.variant.far for launch in many.launches)
     assert_same_bits(got, expected, op)
 
 

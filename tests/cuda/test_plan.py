@@ -140,7 +140,11 @@ def test_kernels_do_not_depend_on_the_batch_or_the_card():
         ("bfloat16", 0.6, 1.0, False, "power_any_rough"),
         ("bfloat16", 1.5, 1.0, False, "power_wide_refined"),
         ("float64", 0.75, 1.0, True, "power_three_quarters"),
-        ("float64", 0.6, 1.0, True, "power_platform"),
+        ("float64", 0.6, 1.0, True, "power_general"),
+        ("float64", 0.6, 0.0, True, "power_platform"),
+        ("float64", 3.0, 1.0, False, "power_wide"),
+        ("float64", 5.0, 1.0, False, "power_platform"),
+        ("float64", -0.99, 1.0, True, "power_platform"),
     ],
 )
 def test_power_functions(dtype, beta, k, differentiates, name):
@@ -149,5 +153,10 @@ def test_power_functions(dtype, beta, k, differentiates, name):
 
 
 def test_the_rough_power_serves_float16_where_d_stays_near_one():
-    op = LocalResponseNorm.from_window(1, 2, 2, 1e-6, 0.6, 1.0)
-    assert power_function(op, DTYPES["float16"], 5, False) == "power_any_rough"
+    for op, rough in (
+        (LocalResponseNorm.from_window(1, 2, 2, 1e-6, 0.6, 1.0), True),
+        (LocalResponseNorm(5, 1.0, 0.6), True),
+        (LocalResponseNorm(5, 1.0, 0.7), False),  # d reaches 2³²
+        (LocalResponseNorm(5, 1e-6, 0.6, k=2.0**-40), False),
+    ):
+        assert (power_function(op, DTYPES["float16"], 5, False) == "power_any_rough") == rough

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lrn.backends.cuda.axes import Axis
-from numba_lrn.backends.cuda.forms import flat, line, ring, walk
+from numba_lrn.backends.cuda.forms import flat, line, ring, skew, walk
 from numba_lrn.backends.cuda.kernels import CARRIERS, Variant
 from numba_lrn.backends.cuda.phases import Phase
 
@@ -28,6 +28,8 @@ SPREAD_WIDE_THREADS = 256
 # side by side: two hardly keep it busy.
 RING_THREADS = 192
 RING_TIMES = (0.0, 2.4, 2.4, 3.1, 4.0)
+# Blocks that take skewed rows (forms/skew.py): threads, at most; vectors across a tile, at most.
+SKEW_THREADS, SKEW_ACROSS = 256, 48
 WALK_THREADS, WALK_MOST_THREADS = 128, 256  # of blocks that walk (forms/walk.py): with several planes, with one
 # Threads on their own.
 BLOCK = 128
@@ -129,6 +131,27 @@ def tiled(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int]:
     tiles = -(-line.extent_of(axis.length * axis.inner) // (variant.span * variant.elements))
     shared = flat.shared_elements(variant, axis.inner) * np.dtype(CARRIERS[variant.dtype]).itemsize
     return (axis.outer * tiles, 1, 1), (variant.span, 1, 1), tiles, shared
+
+
+def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, int]:
+    """(grid, block, elements across a tile, tiles side by side, shared bytes) of blocks that take skewed rows.
+
+    Tiles are whole sectors wide. The samples are the last two extents of the grid.
+    """
+    row = axis.inner - variant.span
+    edge, rows = skew.edge(variant), variant.before + variant.after
+    pairs = row // (2 * variant.lanes)  # of vectors
+    across = 2 * -(-pairs // -(-pairs // (SKEW_ACROSS // 2)))
+    tiles = -(-2 * pairs // across)
+    wide = across + 2 * edge
+    groups = -(-line.extent_of(axis.length * axis.inner) // (row * variant.steps))
+    most = (SHARED_BYTES // (skew.VECTOR_BYTES * wide) - 1 - rows) // variant.steps
+    bands = -(-groups // min(most, SKEW_THREADS // wide))
+    high = -(-groups // bands)
+    shared = skew.pitch_of(high * variant.steps + rows) * wide * skew.VECTOR_BYTES
+    deep = -(-axis.outer // MAX_GRID)
+    grid = (tiles * bands, deep, -(-axis.outer // deep))
+    return grid, (wide, high, 1), across * variant.lanes, tiles, shared
 
 
 def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, power64, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, quotients, ring, spread, stages, walk, whole
+from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, quotients, ring, skew, spread, stages, walk, whole
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -41,6 +41,7 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "wide_spread": (whole, spread.spread, 7),
     "flat": (flat, flat.flat, 4),
     "ring": (ring, ring.ring, 5),
+    "skew": (skew, skew.skew, 5),
     "prefix": (prefix, prefix.prefix, 6),
     "prefix_scratch": (prefix, prefix.prefix, 6),
     "box": (box, box.box, 6),
@@ -277,10 +278,16 @@ def _one_after_another(name: str, copies: list[tuple[Callable, dict[str, Any]]],
     for function, constants in copies:
         own = {key: namespace[value] if isinstance(value, str) else value for key, value in constants.items()}
         found.append(device_function(rebind(function, _within(namespace, **own), name)))
-    following = found.pop() if found else device_function(_nothing)
-    for this in reversed(found):
-        following = device_function(rebind(_both, {"this": this, "following": following}, name))
-    return following
+    return _joined(name, found) if found else device_function(_nothing)
+
+
+def _joined(name: str, functions: list[Any]) -> Any:
+    """Functions one after another: halves of halves, as the compiler goes down into each."""
+    if len(functions) == 1:
+        return functions[0]
+    middle = len(functions) // 2
+    halves = {"this": _joined(name, functions[:middle]), "following": _joined(name, functions[middle:])}
+    return device_function(rebind(_both, halves, name))
 
 
 def _within(namespace: dict[str, Any], **own: Any) -> dict[str, Any]:
@@ -297,7 +304,7 @@ def _nothing(*arguments: Any) -> None:
 
 
 def _both(*arguments: Any) -> None:
-    """What is done for one array, then for the others."""
+    """What is done first, then the rest."""
     this(*arguments)  # type: ignore[name-defined]  # noqa: F821  bound above
     following(*arguments)  # type: ignore[name-defined]  # noqa: F821  bound above
 
@@ -329,8 +336,13 @@ def signature(variant: Variant) -> tuple[Any, ...]:
 def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
     """The kernel in the assembly language that all cards share; needs no driver."""
     kernel = _recent(variant, compute_capability >= PACKS)
-    bounds = flat.launch_bounds(variant, compute_capability) if variant.form == "flat" else None
-    return compile_ptx(kernel, signature(variant), compute_capability, bounds)
+    return compile_ptx(kernel, signature(variant), compute_capability, launch_bounds(variant, compute_capability))
+
+
+def launch_bounds(variant: Variant, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
+    """(threads of a block, blocks side by side) that the compiler keeps registers for, where a form asks for them."""
+    module = FORMS[variant.form][0]
+    return module.launch_bounds(variant, compute_capability) if module in (flat, skew) else None
 
 
 # Its device functions are typed once for several architectures: 0.5 s for each further one, where the first takes 2.5.

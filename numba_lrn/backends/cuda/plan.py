@@ -159,6 +159,10 @@ class _Planner:
             grid, block, chunk, shared = blocks.tiled(axis, variant)
             rest = ()
             self.ahead = chunk == 1
+        elif variant.form == "skew":
+            grid, block, chunk, tiles, shared = blocks.skewed(axis, variant)
+            rest = (tiles,)
+            self.ahead = grid[0] == 1
         elif variant.form == "ring":
             grid, block, chunk, chunks, shared = blocks.along(axis, variant, self.device)
             rest = (chunks,)

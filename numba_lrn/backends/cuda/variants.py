@@ -3,20 +3,25 @@
 The choice follows from the geometry, the dtype and the alignment, never from the batch or the card.
 """
 
+import math
+
 import numpy as np
 
-from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, never_subnormal
+from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, WIDE_BETA64, never_subnormal
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
-from numba_lrn.backends.cuda.forms import line
+from numba_lrn.backends.cuda.forms import line, skew
 from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
 
 VECTOR_BYTES = 16  # of the widest access, to a multiple of which its address must be aligned
 DIRECT = 16  # windows up to this many elements are added term by term
-LONG_GROUPS_FROM = 32  # along a contiguous axis, groups are long for windows of this many rows and more
+# Wide windows: groups are long for windows of this many rows and more; across columns, where an axis has no more rows
+# than this, as a block has threads for (n = 63 over 1024 channels of 56 × 56 reaches 53 % of the copy's speed instead of
+# 27, over 2048 of 28 × 28, which would be cut, 38 instead of 58).
+LONG_GROUPS_FROM, LONG_GROUPS_ROWS = 32, 1024
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
 # Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread; the largest windows
@@ -29,6 +34,12 @@ FLAT_THREADS, FLAT_NEAR = {2: (128, 256), 4: (256, 384)}, 512
 # The part of the threads of a sample's tiles that must have work: of samples of 5184 elements 63 % have, and reach 65 %
 # of the copy's speed, columns 69; of 6272 77 %, and reach 80, columns 72.
 FLAT_FULL = 0.7
+# Blocks take tiles of skewed rows (forms/skew.py) where windows reach further than so many elements. By the bytes of an
+# element: rows of a thread for windows of up to five, and for larger ones (9 over 27 × 27 80 % with 8 rows, 71 by flat);
+# the largest windows. Half types over 55 × 55 reach 84 %, columns 69, over 27 × 27, where flat reaches 77, 74; float32
+# 94 and 93, others 91 and 89, but over 13 × 13 92 where flat reaches 94.
+SKEW_FROM, SKEW_STEPS, SKEW_LARGEST = {2: 4096, 4: 512}, {2: (8, 8), 4: (4, 8)}, {2: 6, 4: 9}
+SKEW_ROW = 2**22  # elements, at most, so that places in a tile are numbers of 32 bits
 # Blocks walk along memory (forms/ring.py): elements of a thread in a stride; the largest windows (backward over 13 × 13
 # with 256 channels reaches 89 % of the copy's speed with n = 5, and 69 with 7, where columns that are apart reach 76);
 # axes that are longer than this, else columns that are apart are as fast or faster (27 × 27 with 96 channels 91 %
@@ -47,9 +58,9 @@ WALK_STEPS, WALK_SUMS = 4, 40
 # has addresses of its own.
 PREFIX_ROWS, PREFIX_LANES = 4, 2
 LONG_POWERS = ("power_general", "power_wide")  # which take more instructions than the rest
-# Within this factor of 1 the power by the approximate logarithm and exponential is good to 0.01 ulp of float16; for
-# bfloat16 it is everywhere.
-ROUGH_RANGE = 2.0**20
+# While |β·log2 d| is no more than this the power by the approximate logarithm and exponential is good to 0.01 ulp of
+# float16; for bfloat16 it is everywhere.
+ROUGH_EXPONENT = 20.0
 LARGEST_FLOAT16 = 65504.0
 
 
@@ -63,7 +74,7 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
     safe = never_subnormal(op.scale, op.k, real)
     if dtype == np.float64:
         if name is None:
-            return "power_platform"
+            return _general(op.beta) if safe and -GENERAL_BETA < op.beta <= WIDE_BETA64 else "power_platform"
         return name if safe or op.beta == 1.0 else f"{name}_guarded"
     if not safe or abs(op.beta) > WIDE_BETA:
         return "power_one" if op.beta == 1.0 else f"{name}_guarded" if name else "power_platform"
@@ -72,11 +83,15 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
         return f"{name}_rough" if half else f"{name}_refined"
     if half and abs(op.beta) <= 1.0:
         largest = op.k + op.scale * elements * LARGEST_FLOAT16**2
-        if dtype != np.float16 or (op.k >= 1 / ROUGH_RANGE and largest <= ROUGH_RANGE):
+        exponent = abs(op.beta) * max(abs(math.log2(op.k)), math.log2(largest))
+        if dtype != np.float16 or exponent <= ROUGH_EXPONENT:
             return "power_any_rough"
-    if 0.0 <= op.beta < GENERAL_BETA:
-        return "power_general_refined"
-    return "power_wide_refined" if op.beta > 0.0 else "power_wide"
+    return f"{_general(op.beta)}_refined" if op.beta > 0.0 else "power_wide"
+
+
+def _general(beta: float) -> str:
+    """The power that is made of polynomials, for any β."""
+    return "power_general" if 0.0 <= beta < GENERAL_BETA else "power_wide"
 
 
 def is_small_box(axes: tuple[Axis, ...]) -> bool:
@@ -128,6 +143,8 @@ class Chooser:
         variant = Variant(form, phases, power, name, lanes, adjacent, steps, before, after)
         if form == "flat":
             return variant._replace(span=self._flat_threads(axis))
+        if form == "skew":
+            return variant._replace(span=self._skew_of(axis))
         if form == "ring":
             return variant._replace(span=blocks.RING_THREADS)
         return variant._replace(span=blocks.span(axis, variant)) if variant.spread else variant
@@ -140,6 +157,8 @@ class Chooser:
         form = "small" if axis.n <= DIRECT else "wide"
         if axis.inner == 1:
             form += "_last"
+        elif self._is_skew(axis, phases):
+            form = "skew"
         elif self._is_flat(axis, phases):
             form = "flat"
         elif self._is_ring(axis, phases):
@@ -180,9 +199,12 @@ class Chooser:
         simple = _is_simple(phases)
         if self.dtype.itemsize == 2 and (_windows(phases) > 1 or phases[0].reduces):
             most = 2  # with 4, two windows take more than 200 registers, and loops that make shares are not unrolled
-        elif self.dtype.itemsize == 4 and simple and self.power.startswith(LONG_POWERS):
-            most = 4  # β = 0.6 at 92 % of the roof instead of 86
+        long = self.power.startswith(LONG_POWERS)
+        if self.dtype.itemsize == 4 and simple and long:
+            most = 4  # β = 0.6 at 94 % of the roof instead of 84
         lanes, steps = self._lanes(most, axis.inner), GROUP
+        if self.dtype.itemsize == 2 and simple and not long:
+            lanes, steps = min(lanes, 2), LONG_GROUP  # float16 over 56 × 56 91 % instead of 86, over 28 × 28 87 and 75
         if lanes == 1 and self.dtype.itemsize < 8 and not (simple and self.dtype.itemsize == 4):
             steps = LONG_GROUP
         return lanes, _steps(steps, axis), True
@@ -192,6 +214,8 @@ class Chooser:
         return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        if self._has_long_groups(axis, phases):
+            return self._lanes(2, axis.inner), LONG_GROUP, True
         lanes = 1 if self.dtype.itemsize == 8 else 4 if _is_simple(phases) else 2
         # Four columns show so much that there is shared memory for 384 threads only, which hold shorter axes.
         threads = blocks.SHARED_BYTES // (4 * GROUP * self.real.itemsize)
@@ -220,9 +244,7 @@ class Chooser:
 
     def _is_flat(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether blocks take tiles of a line, where rows begin within a sector."""
-        if not (self.lines and _is_simple(phases) and self.aligned and self._is_askew(axis)):
-            return False
-        if self.dtype.itemsize > 4 or not self._reads_one_array(phases[0]):
+        if not self._takes_lines(axis, phases):
             return False
         tile = self._flat_threads(axis) * FLAT_ELEMENTS[self.dtype.itemsize]
         sample = axis.length * axis.inner
@@ -231,6 +253,39 @@ class Chooser:
             and _reach(axis) <= FLAT_FARTHEST[self.dtype.itemsize]
             and sample >= FLAT_FULL * tile * -(-line.extent_of(sample) // tile)
         )
+
+    def _takes_lines(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether *flat* and *skew* have kernels: of aligned vectors, where rows begin within a sector."""
+        return bool(
+            self.lines
+            and _is_simple(phases)
+            and self.aligned
+            and self._is_askew(axis)
+            and self.dtype.itemsize <= 4
+            and self._reads_one_array(phases[0])
+        )
+
+    def _is_skew(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether blocks take tiles of skewed rows: of samples of whole vectors, windows reach into one beside."""
+        if not self._takes_lines(axis, phases):
+            return False
+        lanes = VECTOR_BYTES // self.dtype.itemsize
+        return (
+            axis.n <= SKEW_LARGEST[self.dtype.itemsize]
+            and _reach(axis) > SKEW_FROM[self.dtype.itemsize]
+            and max(axis.before, axis.after) * abs(self._skew_of(axis)) <= lanes
+            and axis.length * axis.inner % lanes == 0
+            and self._skew_of(axis) < axis.inner <= SKEW_ROW
+        )
+
+    def _skew_of(self, axis: Axis) -> int:
+        """How much longer rows are than whole sectors, or shorter."""
+        sector = blocks.SECTOR_BYTES // self.dtype.itemsize
+        return (axis.inner + sector // 2) % sector - sector // 2
+
+    def _skew_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+        few, many = SKEW_STEPS[self.dtype.itemsize]
+        return VECTOR_BYTES // self.dtype.itemsize, few if axis.n <= 5 else many, True
 
     def _reads_one_array(self, phase: Phase) -> bool:
         """Whether all that it reads is one array, whose elements are as large as the caller's."""
@@ -269,7 +324,19 @@ class Chooser:
         return 2, _steps(GROUP if axis.length <= LONG_GROUP * GROUP else LONG_GROUP, axis), False
 
     def _wide_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return 2, GROUP, False
+        return (1, LONG_GROUP, False) if self._has_long_groups(axis, phases) else (2, GROUP, False)
+
+    def _has_long_groups(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
+        """Whether wide windows are summed in groups of sixteen rows, of two columns, or of one that is apart.
+
+        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (four and two columns of eight rows 88 and
+        69), over 27 × 27 68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56
+        61 and 36 (49 and 37), n = 255 57 and 34 (42 and 30).
+        """
+        simple = max(phase.windows for phase in phases) == 1 and not phases[0].reduces
+        return (
+            simple and self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
+        )
 
     def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)

@@ -1,0 +1,210 @@
+"""Small windows over rows that begin anywhere in a sector of memory: blocks take tiles of skewed rows.
+
+A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and rows of an odd number of elements
+begin within one. Here a *sample*, all rows of one outer index, is cut into rows that are SKEW elements shorter (or
+longer) than those of the axis, so that each begins with a sector: what lies k rows further along the axis lies k skewed
+rows further and k·SKEW elements beside. A block has a tile of skewed rows and columns. It reads its tile, the rows
+beyond that windows reach, and EDGE vectors on either side, into shared memory as they are. A thread computes a vector of
+LANES elements in each of STEPS rows, one row after another.
+
+A sample is a whole number of vectors: each vector that is read or written is all there or not at all.
+"""
+
+from typing import Any
+
+from numba_lrn.backends.cuda.forms import line
+from numba_lrn.backends.cuda.forms.stages import adding, emitting
+
+WORDS, VECTOR_BYTES = 4, 16  # of a vector
+BEYOND = 1  # vectors of a thread that are under way, beside those of its rows: of rows that windows reach
+THREADS = 1024  # side by side, for which the compiler keeps registers in half types: 84 % over 55 × 55 instead of 79
+
+
+def edge(variant: Any) -> int:
+    """The vectors that windows reach on either side."""
+    return -(-max(variant.before, variant.after) * abs(variant.span) // variant.lanes)
+
+
+def pitch_of(rows: Any) -> Any:
+    """The vectors of a column in shared memory: an odd number, so that neighbours do not meet in one bank."""
+    return rows | 1
+
+
+def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
+    """(threads, blocks side by side) that the compiler keeps registers for: 64 a thread."""
+    return (256, THREADS // 256) if variant.dtype in ("float16", "bfloat16") else None
+
+
+def local_sizes(variant):
+    """What windows sum; the thread's own elements of a row."""
+    near = (variant.steps + variant.before + variant.after) * (2 * edge(variant) + 1) * variant.lanes
+    return [near, *(variant.lanes for _ in variant.own)]
+
+
+def constants(variant):
+    """Sizes of local arrays."""
+    terms = variant.before + 1 + variant.after
+    return {
+        "Near": variant.tuple_of(variant.phases[0].summed),
+        "Values": variant.tuple_of(variant.own),
+        "SKEW": variant.span,
+        "EDGE": edge(variant),
+        "WIDTH": (2 * edge(variant) + 1) * variant.lanes,
+        "TERMS": terms,
+        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
+        "TOTALS": variant.lanes,
+        "LOADS": variant.steps + BEYOND,
+        "WORDS": WORDS,
+        "UNDER_WAY": (variant.steps + BEYOND) * WORDS,
+        "SECTOR": line.SECTOR,
+        "FAR": 2**30,  # beyond every tile and what its windows reach
+    }
+
+
+def helpers(variant):
+    """What is done for each row: where all of a tile and of what it reads is there, nothing is asked."""
+    (phase,) = variant.phases
+    (summed,) = phase.summed
+    place = {"POINTER": variant.pointers.index(summed)}
+    return {
+        "emit_stages": emitting(phase, variant.lanes),
+        "pitch_of": [(pitch_of, {})],
+        "fetch": [(fetch, {**place, "CHECKED": False})],
+        "fetch_checked": [(fetch, {**place, "CHECKED": True})],
+        "fetch_one": [(fetch, {**place, "CHECKED": True, "LOADS": 1, "STEPS": 1})],
+        "show": [(show, {})],
+        "emit_rows": _rows(variant, phase, summed, False),
+        "emit_rows_checked": _rows(variant, phase, summed, True),
+    }
+
+
+def _rows(variant, phase, summed, checked):
+    """One row of a thread after another."""
+    field, pointer = variant.own.index, variant.pointers.index
+    terms = variant.before + 1 + variant.after
+    found = [(see, _seen(variant, row)) for row in range(terms - 1)]
+    for step in range(variant.steps):
+        found.append((see, _seen(variant, step + terms - 1)))
+        found += [(function, {**own, "STEP": step}) for function, own in adding(phase, variant.lanes, add)]
+        found += [(take, {"FIELD": field(name), "STEP": step}) for name in variant.own if name == summed]
+        found.append((emit_row, {}))
+        found += [
+            (store_row, {"FIELD": field(name), "POINTER": pointer(name), "STEP": step, "CHECKED": checked})
+            for name in variant.stored(phase)
+        ]
+    return found
+
+
+def _seen(variant, row):
+    """Which vectors of a row, counted from a thread's own, have terms of its windows."""
+    terms = variant.before + 1 + variant.after
+    reached = [(term - variant.before) * variant.span for term in range(terms) if 0 <= row - term < variant.steps]
+    first = min(reached) // variant.lanes
+    return {"ROW": row, "FIRST": first, "COUNT": (max(reached) + variant.lanes - 1) // variant.lanes - first + 1}
+
+
+def fetch(pointers, start, at, hop, low, high, more, words):
+    """Read a thread's vectors of the tile's rows and, where there is ``more``, of what lies beyond; zeros beyond the
+    sample."""
+    for step in range(LOADS):
+        place = np.int32(at + step * hop)
+        if CHECKED:
+            for word in range(WORDS):
+                words[step * WORDS + word] = np.int32(0)
+        if (step < STEPS or more) and (not CHECKED or (low <= place and place < high)):
+            load_words(pointers[POINTER], start + place, words, step * WORDS)
+
+
+def show(shared, to, hop, more, words):
+    """Put them into shared memory."""
+    for step in range(LOADS):
+        if step < STEPS or more:
+            store_words(shared, np.int32(to + step * hop), words, step * WORDS)
+
+
+def see(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
+    """A row of what windows sum."""
+    for vector in range(COUNT):
+        source = place + (FIRST + vector) * pitch + ROW * LANES
+        load_lanes(shared, source, near[0], ROW * WIDTH + (EDGE + FIRST + vector) * LANES)
+
+
+def add(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
+    """The windows of a row."""
+    parts = cuda.local.array(2, real)
+    for lane in range(LANES):
+        parts[0] = real(0.0)
+        parts[1] = real(0.0)
+        for term in range(TERMS):
+            at = (STEP + term) * WIDTH + (EDGE * LANES + lane) + (term - BEFORE) * SKEW
+            parts[term % PARTS] = add_term(near, near, at, at, parts[term % PARTS])
+        totals[TOTAL + lane] = parts[0] + parts[1]
+
+
+def take(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
+    """The thread's own elements of what is summed."""
+    for lane in range(LANES):
+        own[FIELD][lane] = near[0][(STEP + BEFORE) * WIDTH + EDGE * LANES + lane]
+
+
+def emit_row(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
+    """What becomes of the sums."""
+    for lane in range(LANES):
+        emit_stages(own, par, lane, lane, totals, lane, False, shares)
+
+
+def store_row(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
+    """Write a row of one array."""
+    start, first, row, low, high = ground
+    at = np.int32(first + STEP * row)
+    if not CHECKED or (low <= at and at < high):
+        store_lanes(pointers[POINTER], start + at, own[FIELD], 0)
+
+
+def skew(local, pointers, integers, par, sums):
+    """A tile of skewed rows."""
+    columns, length, inner, across, tiles = integers
+    near = Near(local[0])
+    own = Values(*local[1:])
+    x, y = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
+    wide, groups = np.int32(cuda.blockDim.x), np.int32(cuda.blockDim.y)
+    row = np.int32(inner - SKEW)
+    band = quotient(cuda.blockIdx.x, tiles)
+    left = (cuda.blockIdx.x - band * tiles) * across
+    outer = np.int64(cuda.blockIdx.y) * cuda.gridDim.z + cuda.blockIdx.z
+    begin = outer * length * inner
+    start = begin // SECTOR * SECTOR + band * (groups * STEPS) * row + left
+    # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions. Beyond the last sample there
+    # are none.
+    low = np.int32(max(begin - start, -FAR))
+    high = np.int32(max(min(min(begin + length * inner, columns * length) - start, FAR), -FAR))
+    column = np.int32((x - EDGE) * LANES)
+    rows = np.int32(groups * STEPS + (BEFORE + AFTER))
+    pitch = np.int32(pitch_of(rows) * LANES)
+    shared = cuda.shared.array(0, carrier_type, alignment=SHARED_ALIGNMENT)
+    words = cuda.local.array(UNDER_WAY, np.int32)
+    totals = cuda.local.array(TOTALS, real)
+    shares = cuda.local.array(3, real)
+    at, to = np.int32((y - BEFORE) * row + column), np.int32(x * pitch + y * LANES)
+    number = np.int32(y + LOADS * groups)
+    more = np.int32(number - groups) < rows
+    if low <= np.int32(-BEFORE * row - EDGE * LANES) and np.int32(rows * row + wide * LANES) <= high:
+        fetch(pointers, start, at, np.int32(groups * row), low, high, more, words)
+    else:
+        fetch_checked(pointers, start, at, np.int32(groups * row), low, high, more, words)
+    show(shared, to, np.int32(groups * LANES), more, words)
+    while number < rows:
+        at = np.int32((number - BEFORE) * row + column)
+        fetch_one(pointers, start, at, 0, low, high, False, words)
+        store_words(shared, np.int32(x * pitch + number * LANES), words, 0)
+        number = np.int32(number + groups)
+    cuda.syncthreads()
+    first = np.int32(y * STEPS * row + column)
+    # Threads that have read what a neighbour's windows reach compute nothing, nor do those beyond the sample.
+    if x >= EDGE and x < wide - EDGE and left + column < row and first < high:
+        place = np.int32(x * pitch + y * (STEPS * LANES))
+        ground = start, first, row, low, high
+        if low <= first and np.int32(first + (STEPS - 1) * row) < high:
+            emit_rows(pointers, ground, shared, place, pitch, near, totals, own, par, shares)
+        else:
+            emit_rows_checked(pointers, ground, shared, place, pitch, near, totals, own, par, shares)

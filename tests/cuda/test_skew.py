@@ -1,0 +1,226 @@
+"""Blocks that take tiles of skewed rows (forms/skew.py), in the simulator, against the reference and other kernels.
+
+Tiles are small here, so that small arrays have many; every access of shared memory is checked, and what is read before
+it is written is NaN.
+"""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.backends.cuda import blocks, variants
+from numba_lrn.backends.cuda.blocks import Device
+from numba_lrn.backends.cuda.forms import line
+from tests.cuda.lines import WINDOWS, operator
+from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
+from tests.support import assert_accurate, assert_same_bits, random_array
+
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
+]
+
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+# shape, and by how much its rows are longer than whole sectors, float32 and half types.
+SHAPES = {
+    "one longer": ((2, 24, 7, 7), 1, 1),
+    "two shorter": ((1, 40, 5, 6), -2, -2),
+    "three longer": ((2, 24, 5, 7), 3, 3),
+    "samples that begin within a sector": ((3, 24, 3, 11), 1, 1),
+    "long rows": ((1, 16, 19, 23), -3, 5),
+    "fewer rows than a window has": ((2, 2, 12, 14), 0, -8),
+}
+SHAPE = SHAPES["one longer"][0]
+
+
+@pytest.fixture
+def _small_tiles(monkeypatch):
+    monkeypatch.setattr(variants, "SKEW_FROM", {2: 0, 4: 0})
+    monkeypatch.setattr(variants, "SKEW_STEPS", {2: (4, 2), 4: (4, 3)})
+    monkeypatch.setattr(blocks, "SKEW_THREADS", 24)
+    monkeypatch.setattr(blocks, "SKEW_ACROSS", 4)
+    guard_shared(monkeypatch)
+
+
+small_tiles = pytest.mark.usefixtures("_small_tiles")
+
+
+def by_columns(monkeypatch):
+    monkeypatch.setattr(variants, "SKEW_LARGEST", {2: 0, 4: 0})
+    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
+
+
+def is_skewed(plan):
+    return [launch.variant.form for launch in plan.launches] == ["skew"]
+
+
+@small_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_like_columns(name, window, dtype, monkeypatch):
+    shape, skew, half_skew = SHAPES[name]
+    op = operator(window)
+    x = random_array(1, shape).astype(dtype)
+    got, plan = run(op, "forward", x)
+    skew = skew if dtype is np.float32 else half_skew
+    lanes = 16 // x.itemsize
+    if skew and max(WINDOWS[window]) * abs(skew) <= lanes:
+        assert is_skewed(plan)
+        assert plan.launches[0].variant.span == skew
+        assert plan.launches[0].grid[0] > 1
+    assert_accurate(op, "forward", got, x)
+    by_columns(monkeypatch)
+    expected, plan = run(op, "forward", x)
+    assert plan.launches[0].variant.form.startswith("small")
+    assert_same_bits(got, expected, op)
+
+
+@small_tiles
+@pytest.mark.parametrize("threads", [8, 24, 64])
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_tiles_of_other_sizes(steps, threads, monkeypatch):
+    """More rows that windows reach than groups, and fewer; one band of rows, and several."""
+    x = random_array(1, SHAPE)
+    expected, _ = run(operator("small"), "forward", x)
+    monkeypatch.setattr(variants, "SKEW_STEPS", {4: (steps, steps)})
+    monkeypatch.setattr(blocks, "SKEW_THREADS", threads)
+    got, plan = run(operator("small"), "forward", x)
+    assert is_skewed(plan)
+    assert plan.launches[0].variant.steps == steps
+    assert_same_bits(got, expected)
+
+
+@small_tiles
+def test_more_samples_than_a_grid_is_high(monkeypatch):
+    monkeypatch.setattr(blocks, "MAX_GRID", 3)
+    x = random_array(1, (7, 8, 7, 7))
+    got, plan = run(operator("even"), "forward", x)
+    assert is_skewed(plan)
+    assert plan.launches[0].grid[1:] == (3, 3)  # of which two are of no sample
+    assert_accurate(operator("even"), "forward", got, x)
+
+
+@small_tiles
+@pytest.mark.parametrize("size", [4, 5, 6, 8, 9])
+def test_windows_of_every_size(size):
+    """Of rows that are one longer than sectors: windows reach into the vector beside."""
+    op = LocalResponseNorm(size, 1.0, axis=1)
+    for dtype in (np.float32, np.float16):
+        x = random_array(1, SHAPE).astype(dtype)
+        got, plan = run(op, "forward", x)
+        assert is_skewed(plan) == (size <= variants.SKEW_LARGEST[x.itemsize])
+        assert_accurate(op, "forward", got, x)
+
+
+@small_tiles
+def test_in_place():
+    op = operator("even")
+    for shape, tiles in ((SHAPE, 6), ((3, 4, 3, 3), 1)):
+        x = random_array(1, shape)
+        expected, plan = run(op, "forward", x, device=LARGE)
+        assert is_skewed(plan)
+        assert plan.launches[0].grid[0] == tiles
+        assert plan.in_place == (tiles == 1)
+        if plan.in_place:
+            assert_same_bits(run(op, "forward", x, into="x")[0], expected, op)
+    assert not is_skewed(plan_of(op, "forward", SHAPE, "float32", in_place=True))
+
+
+@small_tiles
+def test_what_is_not_skewed():
+    """Arrays that are not aligned, samples of part of a vector, windows that reach further than the vector beside."""
+    for shape, how, window in (
+        (SHAPE, {"aligned": False}, "small"),
+        ((2, 25, 7, 7), {}, "small"),
+        (SHAPES["three longer"][0], {}, "small"),
+    ):
+        x = random_array(1, shape)
+        got, plan = run(operator(window), "forward", x, **how)
+        assert not is_skewed(plan)
+        assert_accurate(operator(window), "forward", got, x)
+
+
+@small_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("beta", [0.75, 0.6, 1.7])
+def test_nan_and_inf_stay_in_their_windows(beta, bad, dtype):
+    op = operator("even", beta=beta)
+    x = random_array(1, SHAPE).astype(dtype)
+    x[1, 0, 0, 0] = x[0, 20, 6, 6] = x[0, 23, 6, 6] = bad
+    got, plan = run(op, "forward", x)
+    assert is_skewed(plan)
+    truth = reference.forward(op, x)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
+
+
+@small_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("how", [{"beta": 0.6}, {"beta": 1.7}, {"beta": 0.5}, {"k": 0.0}], ids=str)
+def test_other_parameters(how, dtype):
+    op = operator("small", **how)
+    x = random_array(1, SHAPE).astype(dtype)
+    got, plan = run(op, "forward", x)
+    assert is_skewed(plan)
+    assert_accurate(op, "forward", got, x)
+
+
+@small_tiles
+def test_other_orders_of_axes():
+    op = LocalResponseNorm(5, 1.0, axis=2)
+    x = random_array(1, (4, 3, 20, 9))
+    for order in ((0, 2, 1, 3), (3, 2, 0, 1), (1, 0, 2, 3)):
+        got, _ = run(op, "forward", x, order=order)
+        assert_accurate(op, "forward", got, x)
+
+
+@small_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_passes_of_a_box(dtype):
+    """From the caller's array into a plane of sums, and from one plane to the next where they are of one type."""
+    op = LocalResponseNorm(3, 1.0, axis=(1, 2, 3))
+    x = random_array(1, (1, 3, 4, 8, 33)).astype(dtype)
+    got, plan = run(op, "forward", x)
+    assert "skew" in [launch.variant.form for launch in plan.launches]
+    assert_accurate(op, "forward", got, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("shape", [(128, 96, 55, 55), (1, 256, 65, 65), (3, 1024, 47, 49), (1, 8, 2047, 2049)])
+def test_tiles_cover_samples(shape, dtype):
+    op = LocalResponseNorm(5, axis=1)
+    plans = [plan_of(op, "forward", shape, dtype, device=each) for each in (Device(), SMALL)]
+    assert plans[0] == plans[1]  # whatever the card
+    (launch,) = plans[0].launches
+    variant, (blocks_of_a_sample, _, samples) = launch.variant, launch.grid
+    across, tiles = int(launch.scalars[3]), int(launch.scalars[4])
+    assert variant.form == "skew"
+    assert samples == shape[0]
+    assert launch.shared_bytes <= blocks.SHARED_BYTES
+    assert launch.block[0] * launch.block[1] <= blocks.SKEW_THREADS
+    assert across * np.dtype(dtype).itemsize % blocks.SECTOR_BYTES == 0
+    row = shape[2] * shape[3] - variant.span
+    assert row * np.dtype(dtype).itemsize % blocks.SECTOR_BYTES == 0
+    assert tiles * across >= row > (tiles - 1) * across
+    rows = blocks_of_a_sample // tiles * launch.block[1] * variant.steps
+    assert rows * row >= line.extent_of(shape[1] * shape[2] * shape[3])
+
+
+def test_where_rows_are_skewed():
+    def form(shape, n=5, dtype="float32", recipe="forward"):
+        return plan_of(LocalResponseNorm(n, axis=1), recipe, shape, dtype).launches[0].variant.form
+
+    for dtype in DTYPES.values():
+        assert form((128, 96, 55, 55), dtype=dtype) == "skew"
+        assert form((128, 96, 56, 56), dtype=dtype) == "small"
+        assert form((128, 90, 55, 55), dtype=dtype) != "skew"  # part of a vector
+        assert form((128, 96, 55, 55), recipe="jvp", dtype=dtype) == "small"
+    assert form((128, 256, 27, 27)) == form((128, 256, 27, 27), 9) == form((128, 256, 13, 13), 9) == "skew"
+    assert form((128, 256, 27, 27), dtype="float16") == form((128, 256, 13, 13)) == "flat"
+    assert form((128, 96, 54, 54), dtype="float16") == "skew"
+    assert form((128, 96, 54, 54)) == "small_spread"  # windows reach two vectors beside
+    assert form((128, 96, 55, 55), dtype="float64") == "small"
+    assert form((128, 96, 55, 55), 10) == "small_spread"
