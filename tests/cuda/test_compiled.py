@@ -144,9 +144,10 @@ def check(variant, capability):
     # What the report says of the machine code: .local in PTX does not show spills.
     assert linked.spilled_bytes == 0
     assert linked.stack_bytes == 0
-    # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward, and some rests of windows
+    # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward, and windows of some sizes
     # in long groups, leave room for two.
-    assert linked.registers <= (192 if variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP) else 176)
+    many = variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)
+    assert linked.registers <= (192 if many else 176)
     if variant.holds_axis:
         check_registers(variant, linked)
     if variant.form.startswith("walk"):

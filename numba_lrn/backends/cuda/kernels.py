@@ -15,7 +15,20 @@ import numpy as np
 
 from numba_lrn.algorithm import approximate, formulas, power, power64, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
-from numba_lrn.backends.cuda.forms import box, columns, entry, flat, prefix, quotients, ring, skew, spread, stages, walk, whole
+from numba_lrn.backends.cuda.forms import (
+    box,
+    columns,
+    entry,
+    flat,
+    prefix,
+    quotients,
+    ring,
+    skew,
+    spread,
+    stages,
+    walk,
+    whole,
+)
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
     Linked,
@@ -314,7 +327,9 @@ def name_of(variant: Variant) -> str:
     ends = "_".join(end for phase in variant.phases for _, end in phase.stages)
     way = "adjacent" if variant.adjacent else "spread"
     window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
-    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}{'_far' * variant.far}"
+    return (
+        f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}{'_far' * variant.far}"
+    )
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
-from numba_lrn.backends.cuda.forms import line, skew
+from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
@@ -19,8 +19,8 @@ from numba_lrn.operator import LocalResponseNorm
 VECTOR_BYTES = 16  # of the widest access, to a multiple of which its address must be aligned
 DIRECT = 16  # windows up to this many elements are added term by term
 # Wide windows: groups are long for windows of this many rows and more; across columns, where an axis has no more rows
-# than this, as a block has threads for (n = 63 over 1024 channels of 56 × 56 reaches 53 % of the copy's speed instead of
-# 27, over 2048 of 28 × 28, which would be cut, 38 instead of 58).
+# than this, for which a block has threads (n = 1023 over 1024 channels of 56 × 56 reaches 53 % of the copy's speed
+# instead of 27, n = 63 over 2048 of 28 × 28, which would be cut, 38 instead of 58).
 LONG_GROUPS_FROM, LONG_GROUPS_ROWS = 32, 1024
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
@@ -34,10 +34,10 @@ FLAT_THREADS, FLAT_NEAR = {2: (128, 256), 4: (256, 384)}, 512
 # The part of the threads of a sample's tiles that must have work: of samples of 5184 elements 63 % have, and reach 65 %
 # of the copy's speed, columns 69; of 6272 77 %, and reach 80, columns 72.
 FLAT_FULL = 0.7
-# Blocks take tiles of skewed rows (forms/skew.py) where windows reach further than so many elements. By the bytes of an
-# element: rows of a thread for windows of up to five, and for larger ones (9 over 27 × 27 80 % with 8 rows, 71 by flat);
-# the largest windows. Half types over 55 × 55 reach 84 %, columns 69, over 27 × 27, where flat reaches 77, 74; float32
-# 94 and 93, others 91 and 89, but over 13 × 13 92 where flat reaches 94.
+# Blocks take tiles of skewed rows (forms/skew.py). By the bytes of an element: where windows reach further than so many
+# elements (half types over 55 × 55 reach 84 %, columns 69, over 27 × 27 74, flat 77; float32 94 and 93, others 91 and 89,
+# over 13 × 13 92, flat 94); rows of a thread for windows of up to five, and for larger ones (9 over 27 × 27 80 % with 8
+# rows, flat 71); the largest windows.
 SKEW_FROM, SKEW_STEPS, SKEW_LARGEST = {2: 4096, 4: 512}, {2: (8, 8), 4: (4, 8)}, {2: 6, 4: 9}
 SKEW_ROW = 2**22  # elements, at most, so that places in a tile are numbers of 32 bits
 # Blocks walk along memory (forms/ring.py): elements of a thread in a stride; the largest windows (backward over 13 × 13
@@ -329,14 +329,12 @@ class Chooser:
     def _has_long_groups(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether wide windows are summed in groups of sixteen rows, of two columns, or of one that is apart.
 
-        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (four and two columns of eight rows 88 and
-        69), over 27 × 27 68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56
-        61 and 36 (49 and 37), n = 255 57 and 34 (42 and 30).
+        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (by groups of eight 88 and 69), over 27 × 27
+        68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56 61 and 36 (49
+        and 37), n = 255 57 and 34 (42 and 30).
         """
         simple = max(phase.windows for phase in phases) == 1 and not phases[0].reduces
-        return (
-            simple and self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
-        )
+        return simple and self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
 
     def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)

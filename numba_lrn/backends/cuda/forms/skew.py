@@ -1,13 +1,14 @@
 """Small windows over rows that begin anywhere in a sector of memory: blocks take tiles of skewed rows.
 
 A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and rows of an odd number of elements
-begin within one. Here a *sample*, all rows of one outer index, is cut into rows that are SKEW elements shorter (or
-longer) than those of the axis, so that each begins with a sector: what lies k rows further along the axis lies k skewed
-rows further and k·SKEW elements beside. A block has a tile of skewed rows and columns. It reads its tile, the rows
-beyond that windows reach, and EDGE vectors on either side, into shared memory as they are. A thread computes a vector of
-LANES elements in each of STEPS rows, one row after another.
+begin within one. Here a *sample*, all rows of one outer index, is cut into rows that are SKEW elements shorter than
+those of the axis (longer, where it is negative), so that each begins with a sector. What lies k rows further along the
+axis lies k skewed rows further, and k·SKEW elements beside.
 
-A sample is a whole number of vectors: each vector that is read or written is all there or not at all.
+A block has a tile of skewed rows. It reads the tile, the rows before and after that windows reach, and EDGE vectors on
+either side, into shared memory as they are. A thread computes a vector of LANES elements in each of STEPS rows, one row
+after another: of those that it has, windows share all but one. A sample is a whole number of vectors, so that each that
+is read or written is all there or not at all.
 """
 
 from typing import Any
@@ -105,7 +106,8 @@ def _seen(variant, row):
 
 def fetch(pointers, start, at, hop, low, high, more, words):
     """Read a thread's vectors of the tile's rows and, where there is ``more``, of what lies beyond; zeros beyond the
-    sample."""
+    sample.
+    """
     for step in range(LOADS):
         place = np.int32(at + step * hop)
         if CHECKED:

@@ -36,7 +36,7 @@ def store_own(pointers, at, rows, pitch, present, own):
 
 def spread(local, pointers, integers, par, sums):
     """One phase or both, of the columns of a block."""
-    columns, length, inner, chunk, lead, behind, ahead = integers
+    _, length, inner, chunk, lead, behind, ahead = integers
     x = np.int32(cuda.threadIdx.x)
     group, groups = np.int32(cuda.threadIdx.y), np.int32(cuda.blockDim.y)
     here = np.int32(group * SPAN + x), np.int32(groups * SPAN), group, groups, np.int32(SPAN)
