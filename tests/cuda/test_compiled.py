@@ -144,8 +144,8 @@ def check(variant, capability):
     # What the report says of the machine code: .local in PTX does not show spills.
     assert linked.spilled_bytes == 0
     assert linked.stack_bytes == 0
-    # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward, and windows of some sizes
-    # in long groups, leave room for two.
+    # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward, and windows of some
+    # sizes in long groups, leave room for two.
     many = variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)
     assert linked.registers <= (192 if many else 176)
     if variant.holds_axis:

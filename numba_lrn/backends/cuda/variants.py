@@ -35,9 +35,9 @@ FLAT_THREADS, FLAT_NEAR = {2: (128, 256), 4: (256, 384)}, 512
 # of the copy's speed, columns 69; of 6272 77 %, and reach 80, columns 72.
 FLAT_FULL = 0.7
 # Blocks take tiles of skewed rows (forms/skew.py). By the bytes of an element: where windows reach further than so many
-# elements (half types over 55 × 55 reach 84 %, columns 69, over 27 × 27 74, flat 77; float32 94 and 93, others 91 and 89,
-# over 13 × 13 92, flat 94); rows of a thread for windows of up to five, and for larger ones (9 over 27 × 27 80 % with 8
-# rows, flat 71); the largest windows.
+# elements (half types over 55 × 55 reach 84 %, columns 69, over 27 × 27 74, flat 77; float32 94 and 93, others 91 and
+# 89, over 13 × 13 92, flat 94); rows of a thread for windows of up to five, and for larger ones (9 over 27 × 27 80 %
+# with 8 rows, flat 71); the largest windows.
 SKEW_FROM, SKEW_STEPS, SKEW_LARGEST = {2: 4096, 4: 512}, {2: (8, 8), 4: (4, 8)}, {2: 6, 4: 9}
 SKEW_ROW = 2**22  # elements, at most, so that places in a tile are numbers of 32 bits
 # Blocks walk along memory (forms/ring.py): elements of a thread in a stride; the largest windows (backward over 13 × 13
@@ -329,9 +329,9 @@ class Chooser:
     def _has_long_groups(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether wide windows are summed in groups of sixteen rows, of two columns, or of one that is apart.
 
-        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (by groups of eight 88 and 69), over 27 × 27
-        68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56 61 and 36 (49
-        and 37), n = 255 57 and 34 (42 and 30).
+        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (by groups of eight 88 and 69), over
+        27 × 27 68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56 61
+        and 36 (49 and 37), n = 255 57 and 34 (42 and 30).
         """
         simple = max(phase.windows for phase in phases) == 1 and not phases[0].reduces
         return simple and self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
