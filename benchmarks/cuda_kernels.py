@@ -62,13 +62,14 @@ PROBLEMS = tuple(
     for layout in ("nchw", "nhwc")
     for problem in (
         *(Problem(MAIN, layout, 5, dtype) for dtype in ("float32", "float16", "bfloat16", "float64")),
-        Problem(MAIN, layout, 5, beta=0.6),
+        *(Problem(MAIN, layout, 5, dtype, beta=0.6) for dtype in ("float32", "float16", "float64")),
         *(Problem(WIDE, layout, n) for n in (3, 9, 16, 17, 31, 63, 127, 255)),
-        Problem(WIDE, layout, 63, "float16"),
+        *(Problem(WIDE, layout, n, "float16") for n in (63, 255)),
         Problem((16, 1024, 56, 56), layout, 1023),
         *(Problem(shape, layout, 5) for shape in (*ODD, HALF)),
         Problem(ODD[1], layout, 63),
-        *(Problem(shape, layout, 5, "float16") for shape in ODD[:3]),
+        *(Problem(shape, layout, 5, beta=0.6) for shape in ODD[:2]),
+        *(Problem(shape, layout, 5, "float16") for shape in (*ODD[:3], HALF)),
         *(Problem(MAIN, layout, n, within=True) for n in (3, 5, 31)),
         *(Problem(shape, layout, 5, within=True) for shape in ODD[:2]),
     )

@@ -13,7 +13,7 @@ from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
 from tests.cuda import lines
-from tests.cuda.lines import WINDOWS, operator
+from tests.cuda.lines import WINDOWS, no_lines, operator
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -38,10 +38,6 @@ def _short_tiles(monkeypatch):
 short_tiles = pytest.mark.usefixtures("_short_tiles")
 
 
-def by_columns(monkeypatch):
-    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
-
-
 def tiles_of(plan):
     """Of a sample; the plan has one launch."""
     (launch,) = plan.launches
@@ -59,7 +55,7 @@ def test_like_columns(shape, window, dtype, monkeypatch):
     got, plan = run(op, "forward", x)
     assert tiles_of(plan) == -(-line.extent_of(int(np.prod(shape[1:]))) // TILE)
     assert_accurate(op, "forward", got, x)
-    by_columns(monkeypatch)
+    no_lines(monkeypatch)
     expected, plan = run(op, "forward", x)
     assert plan.launches[0].variant.form.startswith("small")
     assert_same_bits(got, expected, op)
@@ -106,7 +102,7 @@ def test_in_place_by_columns():
     """Where a plan for arrays apart would need a temporary."""
     op = LocalResponseNorm(5, axis=1)
     for shape, dtype in (
-        ((128, 96, 27, 27), "float32"),
+        ((128, 96, 14, 14), "float32"),
         ((128, 256, 27, 27), "float16"),
         ((512, 256, 13, 13), "float16"),
     ):
@@ -173,7 +169,7 @@ def test_samples_of_whole_sectors_have_no_empty_tile(shape):
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize(
-    "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
+    "shape", [(128, 256, 13, 13), (1, 256, 15, 15), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
 )
 def test_tiles_cover_samples(shape, dtype):
     plans = [plan_of(LocalResponseNorm(5, axis=1), "forward", shape, dtype, device=each) for each in (Device(), SMALL)]
@@ -192,18 +188,19 @@ def test_where_blocks_take_tiles_of_a_line():
         return plan_of(op, recipe, shape, dtype, aligned=aligned).launches[0].variant.form
 
     for dtype in DTYPES.values():
-        assert form((128, 256, 27, 27), dtype=dtype) == "flat"
-        assert form((128, 96, 27, 27), dtype=dtype) == "flat"
+        assert form((128, 256, 13, 13), dtype=dtype) == "flat"
+        assert form((128, 96, 15, 15), dtype=dtype) == "flat"
         assert form((128, 512, 7, 7), dtype=dtype) == "flat"
         assert form((128, 256, 28, 28), dtype=dtype) == "small"
         assert form((128, 32, 7, 7), dtype=dtype) == "small"  # tiles are hardly filled
         assert form((128, 27, 27, 256), dtype=dtype) == "small"  # rows of whole sectors
     assert form((128, 256, 14, 14)) == "flat"  # rows of 24 sectors and a half
-    assert form((128, 256, 13, 13), n=9) == "flat"
+    assert form((128, 254, 27, 27)) == form((128, 254, 27, 27), n=9) == "flat"  # not of whole vectors
+    assert form((128, 256, 27, 27), dtype="float16") == "flat"
     assert form((128, 256, 13, 13), n=7, dtype="float16") == "small"
     assert form((128, 256, 13, 13), n=10) == "small_spread"
-    assert form((128, 96, 55, 55)) == "small_spread"  # windows reach too far
-    assert form((128, 96, 55, 55), dtype="float16") == "small"
+    assert form((128, 90, 55, 55)) == "small_spread"  # windows reach too far
+    assert form((128, 90, 55, 55), dtype="float16") == "small"
     assert form((128, 256, 27, 27), aligned=False) == "small_spread"
     assert form((128, 256, 27, 27), dtype="float64") == "small"
     for recipe in ("jvp", "backward_parameters"):

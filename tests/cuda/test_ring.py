@@ -11,7 +11,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
-from tests.cuda.lines import SHAPES, WINDOWS, operator
+from tests.cuda.lines import SHAPES, WINDOWS, no_lines, operator
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -38,10 +38,6 @@ def arrays(shape):
     return random_array(1, shape), random_array(2, shape)
 
 
-def by_columns(monkeypatch):
-    monkeypatch.setattr(variants, "RING_LARGEST", 0)
-
-
 def ring_of(plan):
     """The only launch, and how many chunks a sample has."""
     (launch,) = plan.launches
@@ -61,7 +57,7 @@ def test_like_columns(shape, window, device, monkeypatch):
     assert device is SMALL or chunks == -(-line.extent_of(int(np.prod(shape[1:]))) // STRIDE)
     assert launch.variant.lanes > 1
     assert_accurate(op, "backward", got, x, g)
-    by_columns(monkeypatch)
+    no_lines(monkeypatch)
     expected, plan = run(op, "backward", x, g)
     assert plan.launches[0].variant.form.startswith("small")
     assert_same_bits(got, expected, op)

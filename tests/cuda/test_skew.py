@@ -12,7 +12,7 @@ from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
-from tests.cuda.lines import WINDOWS, operator
+from tests.cuda.lines import WINDOWS, no_lines, operator
 from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -46,11 +46,6 @@ def _small_tiles(monkeypatch):
 small_tiles = pytest.mark.usefixtures("_small_tiles")
 
 
-def by_columns(monkeypatch):
-    monkeypatch.setattr(variants, "SKEW_LARGEST", {2: 0, 4: 0})
-    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
-
-
 def is_skewed(plan):
     return [launch.variant.form for launch in plan.launches] == ["skew"]
 
@@ -71,7 +66,7 @@ def test_like_columns(name, window, dtype, monkeypatch):
         assert plan.launches[0].variant.span == skew
         assert plan.launches[0].grid[0] > 1
     assert_accurate(op, "forward", got, x)
-    by_columns(monkeypatch)
+    no_lines(monkeypatch)
     expected, plan = run(op, "forward", x)
     assert plan.launches[0].variant.form.startswith("small")
     assert_same_bits(got, expected, op)

@@ -6,6 +6,7 @@ import pytest
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device, most_threads
+from tests.cuda.lines import no_lines
 from tests.cuda.plans import plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
@@ -26,12 +27,6 @@ def arrays(shape, recipe):
 
 def operator(window):
     return LocalResponseNorm.from_window(1, *WINDOWS[window], 1.0, 0.75, 1.0)
-
-
-def no_lines(monkeypatch):
-    """Let no block take a sample as a line."""
-    monkeypatch.setattr(variants, "FLAT_LARGEST", {2: 0, 4: 0})
-    monkeypatch.setattr(variants, "RING_LARGEST", 0)
 
 
 def neighbours_only(monkeypatch):

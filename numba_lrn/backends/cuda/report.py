@@ -66,6 +66,8 @@ OTHERS = (
     Problem("NCHW, n = 4095", (8, 4096, 8, 8), NCHW, 1, 4095),
     Problem("NHWC, n = 17", (32, 256, 56, 56), NHWC, 1, 17),
     Problem("NCHW, 55×55, n = 5", (32, 96, 55, 55), NCHW, 1, 5),
+    Problem("NCHW, 54×54, n = 5", (32, 96, 54, 54), NCHW, 1, 5),
+    Problem("NCHW, 13×13, n = 5", (32, 256, 13, 13), NCHW, 1, 5),
     Problem("box 5×5 of NHWC", PLANES, NHWC, (2, 3), 5),
     Problem("box 3×3 of NHWC", PLANES, NHWC, (2, 3), 3),
     Problem("NCHW, n = 5, β = 0.5", PLANES, NCHW, 1, 5, 0.5),
