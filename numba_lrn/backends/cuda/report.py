@@ -2,8 +2,8 @@
 
 Prints a table, in Markdown, of registers, spills and instructions of a set of kernels, without a card or a driver.
 The instructions are those of the longest loop of a form that walks down the axis, of the whole kernel of one that holds
-it, rare branches included, divided by the elements that a thread computes meanwhile; they need the disassembler (pip
-install nvidia-cuda-nvdisasm).
+it or takes skewed rows, rare branches included, divided by the elements that a thread computes meanwhile; they need the
+disassembler (pip install nvidia-cuda-nvdisasm).
 """
 
 import importlib.util
@@ -111,7 +111,7 @@ def instructions(variant: Variant, listing: str) -> float:
     total, loop = count_instructions(listing)
     if variant.form == "flat":  # its loop takes some of a thread's elements
         return (total - loop) / variant.elements + loop / flat.ELEMENTS
-    return (total if variant.holds_axis else loop) / variant.elements
+    return (total if variant.holds_axis or variant.form == "skew" else loop) / variant.elements
 
 
 def count_instructions(listing: str) -> tuple[int, int]:
