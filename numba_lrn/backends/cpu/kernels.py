@@ -20,6 +20,7 @@ from numba_lrn.algorithm.window import contract
 from numba_lrn.backends.cpu import memory, worker
 from numba_lrn.backends.cpu import primitives as cpu_primitives
 from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
+from numba_lrn.backends.cpu.injection import primitives_of
 from numba_lrn.backends.cpu.lanes import Lanes
 from numba_lrn.backends.cpu.planes import sum_plane
 from numba_lrn.backends.cpu.threads import parallel_loop
@@ -62,7 +63,7 @@ def _powers(real_name: str) -> tuple[ModuleType, ...]:
 @functools.cache
 def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     """Primitives, power functions, formulas and terms in one namespace, shared by the kernels that use them."""
-    injected = cpu_primitives.injected(real_name)
+    injected = primitives_of(real_name)
     namespace = bind(_powers(real_name), compile_part, injected, f"{power_name}_{real_name}")
     namespace["finite_power"] = namespace[power_name]
     namespace["finite_times"] = namespace[power.TIMES.get(power_name, "times_power")]
@@ -185,7 +186,7 @@ def _columns(variant: Variant) -> Any:
     real = getattr(types, variant.real)
     casts = {"real": cpu_primitives.CASTS[real], "integer": cpu_primitives.CASTS[cpu_primitives.INTEGERS[real]]}
     tag = f"{variant.name}_{sources_stamp()[:8]}_columns"
-    mathematics = bind(_powers(variant.real), compile_part, {**cpu_primitives.injected(variant.real), **casts}, tag)
+    mathematics = bind(_powers(variant.real), compile_part, {**primitives_of(variant.real), **casts}, tag)
     injected = {**mathematics, "inverse_power": mathematics[variant.power], "LANES": Lanes(real).count}
     return bind(window.COLUMNS, compile_part, injected, tag)["columns"]
 

@@ -16,15 +16,15 @@ from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.window import planes
 from numba_lrn.algorithm.window.contract import Space
 from numba_lrn.algorithm.window.planes import Planes
-from numba_lrn.backends.cpu import primitives as cpu_primitives
 from numba_lrn.backends.cpu.compiler import compile_entry, compile_part, native_address, sources_stamp
+from numba_lrn.backends.cpu.injection import primitives_of
 from numba_lrn.backends.cpu.span import array_of, array_type, spans
 
 
 @functools.cache
 def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
-    injected = cpu_primitives.injected(real_name)
+    injected = primitives_of(real_name)
     ends = {name: compile_part(rebind(getattr(planes, name), injected, name)) for name in ("plane_term", "emit_plane")}
     injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], RAISES=False)
     name = f"plane_{form}_{real_name}"
