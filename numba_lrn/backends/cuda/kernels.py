@@ -270,7 +270,7 @@ def function(variant: Variant, packs: bool = True) -> Callable:
     for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
         namespace[f"{name}_row" if name in ("load", "store") else name] = device_function(accessor)
-    for common in (stages.clear, stages.add_shares, stages.combine):
+    for common in (stages.clear, stages.lost, stages.add_shares, stages.combine):
         namespace[common.__name__] = device_function(rebind(common, namespace, common.__name__))
     for name, copies in module.helpers(variant).items():
         namespace[name] = _one_after_another(name, copies, namespace)

@@ -51,14 +51,19 @@ def share_stage(values, par, at, slot, totals, lane, counts, shares):
     shares[2] = shares[2] + (third if counts else real(0.0))
 
 
+def lost(before, value, after):
+    """What after = before + value was rounded by."""
+    part = after - before
+    return (before - (after - part)) + (value - part)
+
+
 def add_shares(shares, sums):
     """Move what a row's lanes have summed into the thread's sums, each a number and what it was rounded by."""
     for index in range(3):
         before = sums[2 * index]
         after = before + shares[index]
-        part = after - before
         sums[2 * index] = after
-        sums[2 * index + 1] = sums[2 * index + 1] + ((before - (after - part)) + (shares[index] - part))
+        sums[2 * index + 1] = sums[2 * index + 1] + lost(before, shares[index], after)
         shares[index] = real(0.0)
 
 
@@ -83,10 +88,9 @@ def combine(sums, partials):
                 before = shared[place]
                 value = shared[place + half]
                 after = before + value
-                part = after - before
-                rest = (before - (after - part)) + (value - part)
+                rest = shared[place + threads + half] + lost(before, value, after)
                 shared[place] = after
-                shared[place + threads] = shared[place + threads] + (shared[place + threads + half] + rest)
+                shared[place + threads] = shared[place + threads] + rest
         left = half
     if thread == 0:
         blocks = cuda.gridDim.x * cuda.gridDim.y * cuda.gridDim.z
