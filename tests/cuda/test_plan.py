@@ -107,6 +107,31 @@ def test_windows_that_no_block_can_hold_go_to_threads():
     assert [launch.variant.form for launch in plan.launches] == ["prefix_scratch"]
 
 
+@pytest.mark.parametrize(("axis", "n"), [(1, 5), (1, 33), ((1, 2), 5)])
+@pytest.mark.parametrize("recipe", ["forward", "backward"])
+def test_columns_are_counted_in_64_bits_where_there_are_many(recipe, axis, n):
+    """From 2³¹ on, whatever the number of channels."""
+    for width, far in ((2**27 - 1, False), (2**27, True)):
+        plan = plan_of(LocalResponseNorm(n, axis=axis), recipe, (2, 64, 8, width), "float32", device=H200)
+        assert {launch.variant.far for launch in plan.launches} == {far}
+
+
+@pytest.mark.parametrize("recipe", ["forward", "backward", "jvp", "backward_all", "double_backward"])
+def test_groups_of_wide_windows_follow_from_the_geometry(recipe):
+    """So do the bits: not from the recipe, nor from the alignment."""
+
+    def steps(n, length, inner, dtype="float32", aligned=True):
+        plan = plan_of(LocalResponseNorm(n, axis=1), recipe, (4, length, inner), dtype, aligned=aligned, device=H200)
+        return {launch.variant.steps for launch in plan.launches}
+
+    for inner in (56 * 56, 27 * 27):
+        for aligned in (True, False):
+            for dtype in ("float32", "float16"):
+                assert steps(32, 256, inner, dtype, aligned) == steps(255, 1024, inner, dtype, aligned) == {16}
+                assert steps(31, 256, inner, dtype, aligned) == steps(32, 1025, inner, dtype, aligned) == {8}
+            assert steps(63, 256, inner, "float64", aligned) == {8}
+
+
 def test_kernels_do_not_depend_on_the_batch_or_the_card():
     for n in (5, 63):
         for axis in (1, (2, 3)):

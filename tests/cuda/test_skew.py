@@ -4,6 +4,8 @@ Tiles are small here, so that small arrays have many; every access of shared mem
 it is written is NaN.
 """
 
+from collections import Counter
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
 from tests.cuda.lines import WINDOWS, no_lines, operator
-from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
+from tests.cuda.plans import LARGE, SMALL, Guarded, guard_shared, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
@@ -30,6 +32,7 @@ SHAPES = {
     "samples that begin within a sector": ((3, 24, 3, 11), 1, 1),
     "long rows": ((1, 16, 19, 23), -3, 5),
     "fewer rows than a window has": ((2, 2, 12, 14), 0, -8),
+    "tiles of whole rows": ((1, 48, 1, 17), 1, 1),
 }
 SHAPE = SHAPES["one longer"][0]
 
@@ -219,3 +222,26 @@ def test_where_rows_are_skewed():
     assert form((128, 96, 54, 54)) == "small_spread"  # windows reach two vectors beside
     assert form((128, 96, 55, 55), dtype="float64") == "small"
     assert form((128, 96, 55, 55), 10) == "small_spread"
+    # Longer rows have places in a tile that 32 bits do not hold.
+    assert form((1, 4, 1, variants.SKEW_ROW - 1)) == "skew"
+    assert form((1, 4, 1, variants.SKEW_ROW + 1)) == "small_spread"
+
+
+@small_tiles
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("name", SHAPES)
+def test_each_element_is_written_once(name, dtype, monkeypatch):
+    written = Counter()
+    x = random_array(1, SHAPES[name][0]).astype(dtype)
+
+    def count(self, index, value):
+        self._check(index)
+        self.array[index] = value
+        if self.array.base is not None:  # the result, not shared memory
+            written[int(index)] += 1
+
+    monkeypatch.setattr(Guarded, "__setitem__", count)
+    _, plan = run(operator("small"), "forward", x)
+    if is_skewed(plan):
+        assert set(written) == set(range(x.size))
+        assert set(written.values()) == {1}

@@ -214,8 +214,10 @@ class Chooser:
         return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        if self._has_long_groups(axis, phases):
-            return self._lanes(2, axis.inner), LONG_GROUP, True
+        if self._has_long_groups(axis):
+            # Several windows, or shares, have no registers for two columns.
+            lanes = 1 if _windows(phases) > 1 or phases[0].reduces else 2
+            return self._lanes(lanes, axis.inner), LONG_GROUP, True
         lanes = 1 if self.dtype.itemsize == 8 else 4 if _is_simple(phases) else 2
         # Four columns show so much that there is shared memory for 384 threads only, which hold shorter axes.
         threads = blocks.SHARED_BYTES // (4 * GROUP * self.real.itemsize)
@@ -324,17 +326,16 @@ class Chooser:
         return 2, _steps(GROUP if axis.length <= LONG_GROUP * GROUP else LONG_GROUP, axis), False
 
     def _wide_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return (1, LONG_GROUP, False) if self._has_long_groups(axis, phases) else (2, GROUP, False)
+        return (1, LONG_GROUP, False) if self._has_long_groups(axis) else (2, GROUP, False)
 
-    def _has_long_groups(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
-        """Whether wide windows are summed in groups of sixteen rows, of two columns, or of one that is apart.
+    def _has_long_groups(self, axis: Axis) -> bool:
+        """Whether wide windows across columns are summed in groups of sixteen rows: in every recipe, for equal bits.
 
-        Forward and backward, n = 63, float32 over 56 × 56 reaches 89 and 88 % (by groups of eight 88 and 69), over
-        27 × 27 68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58 and 48); float16 over 56 × 56 61
-        and 36 (49 and 37), n = 255 57 and 34 (42 and 30).
+        Forward and backward have two columns, or one that is apart: n = 63, float32 over 56 × 56 reaches 89 and 88 %
+        (by groups of eight 88 and 69), over 27 × 27 68 and 62 (57 and 58); n = 255 85 and 84 (79 and 60), 68 and 57 (58
+        and 48); float16 over 56 × 56 61 and 36 (49 and 37), n = 255 57 and 34 (42 and 30).
         """
-        simple = max(phase.windows for phase in phases) == 1 and not phases[0].reduces
-        return simple and self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
+        return self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
 
     def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
