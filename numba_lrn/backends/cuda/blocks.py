@@ -145,10 +145,10 @@ def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, in
     tiles = -(-2 * pairs // across)
     wide = across + 2 * edge
     groups = -(-line.extent_of(axis.length * axis.inner) // (row * variant.steps))
-    most = (SHARED_BYTES // (skew.VECTOR_BYTES * wide) - 1 - rows) // variant.steps
+    most = (SHARED_BYTES // (line.VECTOR_BYTES * wide) - 1 - rows) // variant.steps
     bands = -(-groups // min(most, SKEW_THREADS // wide))
     high = -(-groups // bands)
-    shared = skew.pitch_of(high * variant.steps + rows) * wide * skew.VECTOR_BYTES
+    shared = skew.pitch_of(high * variant.steps + rows) * wide * line.VECTOR_BYTES
     deep = -(-axis.outer // MAX_GRID)
     grid = (tiles * bands, deep, -(-axis.outer // deep))
     return grid, (wide, high, 1), across * variant.lanes, tiles, shared

@@ -260,12 +260,10 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         SUMS=variant.reduces,
     )
     namespace.update(module.constants(variant))
-    for name, function in (
-        ("quotient", quotients.quotient),
-        ("column_quotient", quotients.far_quotient if variant.far else quotients.quotient),
-        ("start_of", columns.start_of),
-    ):
-        namespace[name] = device_function(rebind(function, namespace, name))
+    namespace["quotient"] = device_function(rebind(quotients.quotient, namespace, "quotient"))
+    far = device_function(rebind(quotients.far_quotient, namespace, "far_quotient"))
+    namespace["column_quotient"] = far if variant.far else namespace["quotient"]
+    namespace["start_of"] = device_function(rebind(columns.start_of, namespace, "start_of"))
     way = "adjacent" if variant.adjacent else "spread"
     for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
@@ -334,9 +332,8 @@ def name_of(variant: Variant) -> str:
     ends = "_".join(end for phase in variant.phases for _, end in phase.stages)
     way = "adjacent" if variant.adjacent else "spread"
     window = "_".join(str(side) for side in (variant.before, variant.after, *variant.beside))
-    return (
-        f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}{'_far' * variant.far}"
-    )
+    far = "_far" if variant.far else ""
+    return f"lrn_{variant.form}_{ends}_{variant.dtype}_{way}{variant.lanes}_{window}_{variant.span}{far}"
 
 
 @functools.cache

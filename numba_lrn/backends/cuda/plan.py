@@ -32,9 +32,8 @@ from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_sta
 from numba_lrn.backends.cuda.variants import Chooser, is_small_box, power_function
 from numba_lrn.operator import LocalResponseNorm
 
-FAR_COLUMNS = (
-    2**31
-)  # from which on they are counted in 64 bits: those of a block beyond the last are fewer than as many
+# From so many columns on they are counted in 64 bits; what a grid has beyond the last is fewer than as many again.
+FAR_COLUMNS = 2**31
 
 
 class Launch(NamedTuple):

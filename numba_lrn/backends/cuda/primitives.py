@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba.cuda import cgutils
 
+from numba_lrn.backends.cuda.forms.line import VECTOR_BYTES
 from numba_lrn.backends.cuda.toolkit import intrinsic, types
 
 HALF = ir.HalfType()
@@ -22,7 +23,6 @@ INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 WORDS = ir.VectorType(INT32, 4)
-VECTOR_BYTES = 16
 
 
 @intrinsic

@@ -16,7 +16,6 @@ from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm
 
-VECTOR_BYTES = 16  # of the widest access, to a multiple of which its address must be aligned
 DIRECT = 16  # windows up to this many elements are added term by term
 # Wide windows: groups are long for windows of this many rows and more; across columns, where an axis has no more rows
 # than this, for which a block has threads (n = 1023 over 1024 channels of 56 × 56 reaches 53 % of the copy's speed
@@ -181,7 +180,7 @@ class Chooser:
 
     def _box_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
         """(lanes, rows of a thread)."""
-        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, beside.inner)
+        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, beside.inner)
         return lanes, 1 if lanes > 4 else BOX_STEPS
 
     def _walk_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
@@ -210,7 +209,7 @@ class Chooser:
         return lanes, _steps(steps, axis), True
 
     def _small_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, axis.length)
         return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
 
     def _wide_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
@@ -271,7 +270,7 @@ class Chooser:
         """Whether blocks take tiles of skewed rows: of samples of whole vectors, windows reach into one beside."""
         if not self._takes_lines(axis, phases):
             return False
-        lanes = VECTOR_BYTES // self.dtype.itemsize
+        lanes = line.VECTOR_BYTES // self.dtype.itemsize
         return (
             axis.n <= SKEW_LARGEST[self.dtype.itemsize]
             and _reach(axis) > SKEW_FROM[self.dtype.itemsize]
@@ -287,7 +286,7 @@ class Chooser:
 
     def _skew_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
         few, many = SKEW_STEPS[self.dtype.itemsize]
-        return VECTOR_BYTES // self.dtype.itemsize, few if axis.n <= 5 else many, True
+        return line.VECTOR_BYTES // self.dtype.itemsize, few if axis.n <= 5 else many, True
 
     def _reads_one_array(self, phase: Phase) -> bool:
         """Whether all that it reads is one array, whose elements are as large as the caller's."""
@@ -313,11 +312,11 @@ class Chooser:
         return bool(self.dtype == np.float32 and _windows(phases) == 1 and not phases[0].reduces)
 
     def _flat_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = VECTOR_BYTES // self.dtype.itemsize
+        lanes = line.VECTOR_BYTES // self.dtype.itemsize
         return lanes, FLAT_ELEMENTS[self.dtype.itemsize] // lanes, True
 
     def _ring_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, RING_ELEMENTS)
+        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, RING_ELEMENTS)
         return lanes, RING_ELEMENTS // lanes, True
 
     def _small_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
@@ -338,7 +337,7 @@ class Chooser:
         return self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
 
     def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        lanes = self._lanes(VECTOR_BYTES // self.dtype.itemsize, axis.length)
+        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, axis.length)
         # Of float64, 16 rows take all registers, or fall into local memory.
         return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP, True
 

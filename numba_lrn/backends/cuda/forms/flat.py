@@ -16,7 +16,6 @@ from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
 ELEMENTS = 8  # of a thread at a time: more take more than 40 registers
-WORDS = 4  # of a vector
 BEYOND = 2  # vectors of a thread that are under way, beside those of a tile: what windows reach
 
 
@@ -52,8 +51,8 @@ def constants(variant):
         "Values": variant.tuple_of(variant.own),
         "TILE": variant.span * variant.elements,
         "LOADS": variant.steps + BEYOND,
-        "WORDS": WORDS,
-        "UNDER_WAY": (variant.steps + BEYOND) * WORDS,
+        "WORDS": line.WORDS,
+        "UNDER_WAY": (variant.steps + BEYOND) * line.WORDS,
         "FAR": 2**30,  # beyond every tile and what its windows reach
     }
 

@@ -6,6 +6,7 @@ do its stores.
 
 import math
 
+WORDS, VECTOR_BYTES = 4, 16  # of the widest access, to a multiple of which its address must be aligned
 SECTOR = 32  # elements of any size: where a tile or a stride begins, a sector does, and a vector
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.forms.stages import adding, emitting
 
-WORDS, VECTOR_BYTES = 4, 16  # of a vector
 BEYOND = 1  # vectors of a thread that are under way, beside those of its rows: of rows that windows reach
 THREADS = 1024  # side by side, for which the compiler keeps registers in half types: 84 % over 55 × 55 instead of 79
 
@@ -55,8 +54,8 @@ def constants(variant):
         "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
         "TOTALS": variant.lanes,
         "LOADS": variant.steps + BEYOND,
-        "WORDS": WORDS,
-        "UNDER_WAY": (variant.steps + BEYOND) * WORDS,
+        "WORDS": line.WORDS,
+        "UNDER_WAY": (variant.steps + BEYOND) * line.WORDS,
         "SECTOR": line.SECTOR,
         "FAR": 2**30,  # beyond every tile and what its windows reach
     }
