@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
+from numba_lrn.algorithm.parameters import parts_of_scale
 from tests.support import DTYPES, FORMS, assert_below, assert_same_bits, random_array
 
 every_form = pytest.mark.parametrize("case", FORMS.values(), ids=FORMS)
@@ -282,3 +283,37 @@ def test_squares_beyond_float16_are_numbers():
     op = LocalResponseNorm.from_window(1, 1, 1, 1.0, 0.5, 1.0)
     x = np.full((1, 4), 6e4, np.float16)
     np.testing.assert_allclose(op(x)[0], [2**-0.5, 3**-0.5, 3**-0.5, 2**-0.5], rtol=1e-3)
+
+
+SCALES = (1.0, -1.0, 0.1, -0.2, 2e-5, 1e-38, 3e-45, 1.0 + 2.0**-40)
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", SCALES)
+def test_both_parts_of_a_scale_make_an_infinite_sum_infinite(scale, real):
+    cut, rest = parts_of_scale(scale, real)
+    assert cut + rest == scale
+    assert math.copysign(1.0, real(cut)) == math.copysign(1.0, real(rest)) == math.copysign(1.0, scale)
+    assert real(rest) != 0
+    assert abs(rest) <= np.spacing(real(abs(cut)))
+
+
+def test_a_scale_of_zero_has_no_rest():
+    assert parts_of_scale(0.0, np.float32) == (0.0, 0.0)
+
+
+def test_a_scale_beyond_float32_is_made_of_two():
+    largest = float(np.finfo(np.float32).max)
+    with np.errstate(over="ignore"):
+        assert parts_of_scale(5e38, np.float32) == (largest, 5e38 - largest)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("alpha", [5.0, 0.5])
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_sums_that_overflow_give_zero_for_every_scale(beta, alpha, dtype):
+    """y = x·d^(-β) with d = Inf, where the scale is one float (1) and where it is not (0.1)."""
+    x = np.full((1, 9, 40), np.finfo(dtype).max / 4, dtype)
+    op = LocalResponseNorm(5, alpha, beta, k=1.0)
+    assert np.all(op(x) == 0)
+    assert np.all(op.backward(x, x) == 0)

@@ -11,7 +11,14 @@ nothing. A d that is NaN is NaN from the first root on.
 
 import math
 
-from numba_lrn.algorithm.power import exp2_of_any, log2_parts, power_general
+from numba_lrn.algorithm.power import (
+    exp2_of_any,
+    exp2_within_range,
+    exponent_and_mantissa,
+    log2_of_ratio,
+    log2_parts,
+    power_general,
+)
 from numba_lrn.algorithm.primitives import (
     approximate_exp2,
     approximate_inverse_root,
@@ -90,20 +97,23 @@ def power_any_rough(d, par):
 
 
 def power_general_refined(d, par):
-    """0 ≤ β < 0.98: the polynomials of algorithm/power.py; an IEEE division would double their cost.
+    """0 ≤ β < 0.98: the polynomials of algorithm/power.py."""
+    return finite_else_zero(d, power_general(d, par)[0])
 
-    Where d is Inf they give some finite power, and s·q = 0.
-    """
-    power, s, _ = power_general(d, par)
-    return refined_at_extremes(d, power, par), s, approximate_reciprocal(d)
+
+def power_general_divided_refined(d, par):
+    """The same by the quotient of fewer terms, five instructions less. At most 0.8 ulp more, for derivatives."""
+    exponent, mantissa = exponent_and_mantissa(d)
+    ratio = (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
+    return finite_else_zero(d, exp2_within_range((real(exponent), log2_of_ratio(ratio)), par))
 
 
 def power_wide_refined(d, par):
-    """Any β > 0, likewise."""
-    power = exp2_of_any(log2_parts(d), par)
-    return refined_at_extremes(d, power, par), power, approximate_reciprocal(d)
+    """Any β > 0, by polynomials."""
+    return finite_else_zero(d, exp2_of_any(log2_parts(d), par))
 
 
-def refined_at_extremes(d, power, par):
-    """d^(-β) where d may be Inf or NaN, of which the polynomials know nothing."""
-    return power if d < real(math.inf) else approximate_exp2(par.negative_beta * approximate_log2(d))
+def finite_else_zero(d, power):
+    """(p, s, q) of β > 0. Of Inf and NaN the polynomials know nothing, but 1/d is 0 and NaN there, as d^(-β) is."""
+    reciprocal = approximate_reciprocal(d)
+    return power if d < real(math.inf) else reciprocal, power, reciprocal

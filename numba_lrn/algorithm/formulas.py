@@ -10,7 +10,6 @@
 docs/derivation.md derives them.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from numba_lrn.algorithm.primitives import fma, real
@@ -19,8 +18,8 @@ from numba_lrn.algorithm.primitives import fma, real
 class Parameters(NamedTuple):
     """The scalars of one operator, in the type that it computes in."""
 
-    scale: Any  # a, rounded to the computing type
-    scale_rest: Any  # and what that leaves of it
+    scale: Any  # a, cut to the computing type
+    scale_rest: Any  # and what that leaves of it, of the same sign
     k: Any
     factor: Any  # 2aβ
     negative_beta: Any  # −β, rounded to the computing type
@@ -37,18 +36,15 @@ def add_square(v, total):
 
 
 def denominator(total, par):
-    """d = k + a·S for a finite S. Rounding a to one float would cost up to one of the four ulp."""
+    """d = k + a·S. Rounding a to one float would cost up to one of the four ulp.
+
+    Where S is Inf both parts of a make it so: neither is 0, and they have one sign.
+    """
     return fma(par.scale, total, fma(par.scale_rest, total, par.k))
 
 
-def denominator_at_extremes(total, par):
-    """The same for any S, with the same bits where it is finite: the rest of a may be 0, and 0·Inf is NaN."""
-    rest = fma(par.scale_rest, total, par.k)
-    return fma(par.scale, total, rest if total < real(math.inf) else par.k)
-
-
 def denominator_rounded(total, par):
-    """d for results that are rounded to a half type, which hides what is left of a; right for any S."""
+    """d for results that are rounded to a half type, which hides what is left of a."""
     return fma(par.scale, total, par.k)
 
 

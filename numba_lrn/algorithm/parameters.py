@@ -26,13 +26,22 @@ def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     at_infinity = math.inf if beta < 0 else 0.0 if beta > 0 else 1.0
     next_at_infinity = math.inf if beta < -1 else 0.0 if beta > -1 else 1.0
     with np.errstate(over="ignore"):
-        rounded = float(real(scale))
-        rest = scale - rounded if math.isfinite(rounded) else 0.0
         fields = (
-            scale, rest, k, 2 * scale * beta, -beta, high, -beta - high,
+            *parts_of_scale(scale, real), k, 2 * scale * beta, -beta, high, -beta - high,
             at_infinity, next_at_infinity, 2 * scale * (beta + 1),
         )  # fmt: skip
         return np.array(fields, real)
+
+
+def parts_of_scale(scale: float, real: Any) -> tuple[float, float]:
+    """``scale`` cut to the computing type, and what that leaves of it: of the same sign, and 0 for a scale of 0 only.
+
+    So a·S, computed by both, is Inf where S is, and nobody need look: a rest of 0 would add 0·Inf.
+    """
+    cut = float(real(scale))
+    while cut != 0.0 and (abs(cut) >= abs(scale) or real(scale - cut) == 0.0):
+        cut = float(np.nextafter(real(cut), real(0.0)))
+    return cut, scale - cut
 
 
 def never_subnormal(scale: float, k: float, real: Any) -> bool:

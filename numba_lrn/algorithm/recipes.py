@@ -3,8 +3,7 @@
 A stage adds terms over a window and, with the total, emits: ``add`` says what one term is, ``emit`` what becomes
 of the total. ``at`` is the place of an element in the arrays, ``slot`` its place in the tile's own buffers.
 An ``emit`` that raises d to a power returns d, first: where that is Inf or NaN, its strip is emitted again with
-``denominator`` and ``inverse_power`` bound to functions that are right there too, so that the usual ones need not
-look.
+``inverse_power`` and ``normalized`` bound to functions that are right there too, so that the usual ones need not look.
 A recipe names its stages; the backends supply the windows.
 """
 

@@ -36,6 +36,11 @@ def logarithm(value):
     return (exact + 2.0**-22 * np.maximum(1, np.abs(exact))).astype(F)
 
 
+def where_finite(d, value, reciprocal):
+    """``finite_else_zero`` over arrays."""
+    return np.where(d < np.inf, value, reciprocal), value, reciprocal
+
+
 def functions(sign_root, sign_inverse):
     """The power functions over arrays, with approximations that are off in these directions."""
     injected = {
@@ -51,8 +56,8 @@ def functions(sign_root, sign_inverse):
         "approximate_reciprocal": perturbed(lambda v: 1 / v, BOUNDS["reciprocal"], sign_root),
         "approximate_exp2": perturbed(np.exp2, BOUNDS["exp2"], sign_root),
         "approximate_log2": logarithm,
-        "refined_at_extremes": lambda d, power, par: power,  # no d is Inf or NaN here
     }
+    injected["finite_else_zero"] = lambda d, value: where_finite(d, value, injected["approximate_reciprocal"](d))
     return bind((primitives, power, approximate, formulas), lambda function: function, injected, "emulated")
 
 
@@ -79,7 +84,9 @@ REFINED = {
     ("power_three_quarters_refined", 0.75): 1.6,
     ("power_one_refined", 1.0): 1.5,
     ("power_general_refined", 0.6): 1.6,
-    ("power_general_refined", -0.97): 1.8,
+    ("power_general_refined", 0.97): 1.8,
+    ("power_general_divided_refined", 0.6): 1.8,
+    ("power_general_divided_refined", 0.97): 2.6,
     ("power_wide_refined", 1.7): 2.5,
 }
 

@@ -70,28 +70,25 @@ def _mathematics(power_name: str, real_name: str) -> dict[str, Any]:
     return namespace
 
 
-def _terms(
-    variant: Variant, denominator: str, inverse_power: str, normalized: str, store_result: str = "store"
-) -> dict[str, Any]:
+def _terms(variant: Variant, inverse_power: str, normalized: str, store_result: str = "store") -> dict[str, Any]:
     """The ends of the stages, with the functions that they use."""
     mathematics = _mathematics(variant.power, variant.real)
     logarithm = "logarithm_at_extremes" if variant.power in power.PLAIN else "logarithm_guarded"
     injected = {
         **mathematics,
-        "denominator": mathematics[denominator],
         "inverse_power": mathematics[inverse_power],
         "normalized": mathematics[normalized],
         "store_result": getattr(cpu_primitives, store_result),
         "logarithm": mathematics[logarithm],
     }
-    return bind((recipes,), compile_part, injected, f"{variant.power}_{variant.real}_{denominator}_{store_result}")
+    return bind((recipes,), compile_part, injected, f"{variant.power}_{variant.real}_{inverse_power}_{store_result}")
 
 
 def _stage(variant: Variant, stage: recipes.Stage) -> dict[str, Any]:
     """The functions of algorithm/window for one stage; the one called ``run`` runs it over one tile."""
-    usual = ("denominator", "finite_power", "finite_times")
+    usual = ("finite_power", "finite_times")
     terms = _terms(variant, *usual)
-    at_extremes = _terms(variant, "denominator_at_extremes", "power_at_extremes", "times_at_extremes")
+    at_extremes = _terms(variant, "power_at_extremes", "times_at_extremes")
     injected = {
         **_mathematics(variant.power, variant.real),
         "sum_plane": sum_plane,

@@ -219,8 +219,8 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
         namespace["finite_times"] = namespace[power.TIMES.get(variant.power, "times_power")]
         namespace["inverse_power"] = namespace[variant.power if right else "power_at_extremes"]
         namespace["normalized"] = namespace["finite_times" if right else "times_at_extremes"]
-    half = variant.dtype in ("float16", "bfloat16")
-    namespace["denominator"] = namespace["denominator_rounded" if half else "denominator_at_extremes"]
+    if variant.dtype in ("float16", "bfloat16"):
+        namespace["denominator"] = namespace["denominator_rounded"]
     namespace["store_result"] = namespace["store"]
     ends = bind((recipes,), device_function, {**namespace, "logarithm": namespace[_logarithm(variant)]}, tag)
     for end in PASSES:

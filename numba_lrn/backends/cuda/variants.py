@@ -85,7 +85,10 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
         exponent = abs(op.beta) * max(abs(math.log2(op.k)), math.log2(largest))
         if dtype != np.float16 or exponent <= ROUGH_EXPONENT:
             return "power_any_rough"
-    return f"{_general(op.beta)}_refined" if op.beta > 0.0 else "power_wide"
+    general = _general(op.beta)
+    if general == "power_general" and differentiates:
+        general = "power_general_divided"
+    return f"{general}_refined" if op.beta > 0.0 else "power_wide"
 
 
 def _general(beta: float) -> str:
