@@ -11,11 +11,12 @@ nothing. A d that is NaN is NaN from the first root on.
 
 import math
 
+import numpy as np
+
 from numba_lrn.algorithm.power import (
     exp2_of_any,
     exp2_within_range,
     exponent_and_mantissa,
-    log2_of_ratio,
     log2_parts,
     power_general,
 )
@@ -27,6 +28,12 @@ from numba_lrn.algorithm.primitives import (
     approximate_root,
     fma,
     real,
+)
+
+# log2((1 + s)/(1 − s)) / s by powers of s², for (1 + s)/(1 − s) in [√½, √2]: error of the logarithm 2^-24.6. A fourth
+# term would leave 2^-27, which the approximate reciprocal hides.
+LOG2_QUOTIENT_0, LOG2_QUOTIENT_1, LOG2_QUOTIENT_2 = (
+    np.float32(coefficient) for coefficient in (2.8853912353515625, 0.9614708423614502, 0.598973274230957)
 )
 
 
@@ -102,10 +109,12 @@ def power_general_refined(d, par):
 
 
 def power_general_divided_refined(d, par):
-    """The same by the quotient of fewer terms, five instructions less. At most 0.8 ulp more, for derivatives."""
+    """The same, log2 by a quotient: six instructions less, for up to β ulp more."""
     exponent, mantissa = exponent_and_mantissa(d)
-    ratio = (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
-    return finite_else_zero(d, exp2_within_range((real(exponent), log2_of_ratio(ratio)), par))
+    s = (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
+    v = s * s
+    log2_mantissa = s * fma(fma(LOG2_QUOTIENT_2, v, LOG2_QUOTIENT_1), v, LOG2_QUOTIENT_0)
+    return finite_else_zero(d, exp2_within_range((real(exponent), log2_mantissa), par))
 
 
 def power_wide_refined(d, par):

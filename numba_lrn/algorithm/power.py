@@ -258,13 +258,8 @@ def log2_parts(d):
 def log2_parts_divided(d):
     """The same by a division."""
     exponent, s = exponent_and_ratio(d)
-    return exponent, log2_of_ratio(s)
-
-
-def log2_of_ratio(s):
-    """log2((1 + s)/(1 − s)) for a number in [√½, √2]."""
     v = s * s
-    return s * fma(fma(fma(LOG2_RATIO_3, v, LOG2_RATIO_2), v, LOG2_RATIO_1), v, LOG2_RATIO_0)
+    return exponent, s * fma(fma(fma(LOG2_RATIO_3, v, LOG2_RATIO_2), v, LOG2_RATIO_1), v, LOG2_RATIO_0)
 
 
 def exp2_fraction(r):
