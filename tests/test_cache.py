@@ -49,6 +49,21 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+# Counts the kernels whose functions are bound.
+BINDING = """
+from numba_lrn.backends.cpu import kernels
+bound, make = [], kernels._namespace
+kernels._namespace = lambda variant: bound.append(variant) or make(variant)
+"""
+
+
+def test_a_kernel_from_the_cache_binds_no_functions(tmp_path):
+    code = f"{BINDING}{CALL}print(len(bound))"
+    for expected in (1, 0):
+        output, _ = processes.run(code, NUMBA_CACHE_DIR=str(tmp_path))
+        assert int(output.splitlines()[-1]) == expected
+
+
 def test_second_process_compiles_nothing_until_a_file_changes(tree, tmp_path):
     cache = tmp_path / "cache"
     value, log, _ = call(tree, cache)

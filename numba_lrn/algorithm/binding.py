@@ -63,3 +63,17 @@ def rebind(function: Callable, namespace: dict[str, Any], name: str) -> Any:
     copy.__doc__ = function.__doc__
     copy.__dict__.update(function.__dict__)
     return copy
+
+
+def rebind_late(function: Callable, make_namespace: Callable[[], dict[str, Any]], name: str) -> Any:
+    """The same for a function whose globals are made by ``complete``, which a compiler calls, and a cache need not."""
+    copy = rebind(function, {"__builtins__": __builtins__}, name)
+    copy.__dict__["make_namespace"] = make_namespace
+    return copy
+
+
+def complete(function: Callable) -> None:
+    """Give a function that was bound late its globals."""
+    make_namespace = function.__dict__.get("make_namespace")
+    if make_namespace:
+        function.__globals__.update(make_namespace())

@@ -14,7 +14,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from numba_lrn.algorithm import formulas, power, power64, primitives, recipes, window
-from numba_lrn.algorithm.binding import bind, rebind
+from numba_lrn.algorithm.binding import bind, rebind, rebind_late
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.algorithm.window import contract
 from numba_lrn.backends.cpu import memory, worker
@@ -232,7 +232,13 @@ def kernel(variant: Variant) -> Kernel:
 
 
 def entry_function(variant: Variant) -> Callable:
-    """The entry point of a variant, ready to be compiled."""
+    """The entry point of a variant. To bind all that it calls takes 0.02 s, which a warm cache saves."""
+    entry = worker.entry(f"{variant.name} {sources_stamp()}")
+    return rebind_late(entry, functools.partial(_namespace, variant), variant.name)
+
+
+def _namespace(variant: Variant) -> dict[str, Any]:
+    """What the entry point of a variant calls."""
     recipe = RECIPES[variant.recipe]
     stages = [_stage(variant, stage) for stage in recipe.stages]
     ahead = [functions["run"] for functions, stage in zip(stages, recipe.stages, strict=True) if not stage.transposed]
@@ -256,8 +262,7 @@ def entry_function(variant: Variant) -> Callable:
         injected["chase"] = _chase(variant, *stages)
     if has_columns(variant.recipe, variant.form, variant.power, variant.terms):
         injected.update(COLUMNS=True, columns=_columns(variant))
-    namespace = bind((contract, worker), compile_part, injected, tag)
-    return rebind(worker.entry(f"{variant.name} {sources_stamp()}"), namespace, variant.name)
+    return bind((contract, worker), compile_part, injected, tag)
 
 
 def _one_after_another(stages: list[Any], tag: str) -> Any:

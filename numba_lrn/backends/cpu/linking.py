@@ -15,6 +15,8 @@ from numba.core.compiler import Compiler
 from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import InlineClosureLikes
 
+from numba_lrn.algorithm.binding import complete
+
 PART = b"numba-lrn-part"  # marks the functions of parts
 
 
@@ -129,7 +131,8 @@ class EntryCompiler(Compiler):
     library = EntryLibrary
 
     def compile_extra(self, func: Any) -> Any:
-        """Compile a function."""
+        """Compile a function, which no cache has."""
+        complete(func)
         self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
         self.state.library.enable_object_caching()
         return super().compile_extra(func)
