@@ -285,27 +285,35 @@ def test_squares_beyond_float16_are_numbers():
     np.testing.assert_allclose(op(x)[0], [2**-0.5, 3**-0.5, 3**-0.5, 2**-0.5], rtol=1e-3)
 
 
-SCALES = (1.0, -1.0, 0.1, -0.2, 2e-5, 1e-38, 3e-45, 1.0 + 2.0**-40)
+SCALES = (1.0, -1.0, 0.1, -0.2, 2e-5, 1e-38, 3e-45, 1e-45, -7.1e-46, 1.0 + 2.0**-40, 5e38)
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", SCALES)
 def test_both_parts_of_a_scale_make_an_infinite_sum_infinite(scale, real):
-    cut, rest = parts_of_scale(scale, real)
-    assert cut + rest == scale
-    assert math.copysign(1.0, real(cut)) == math.copysign(1.0, real(rest)) == math.copysign(1.0, scale)
-    assert real(rest) != 0
-    assert abs(rest) <= np.spacing(real(abs(cut)))
+    with np.errstate(over="ignore"):
+        cut, rest = parts_of_scale(scale, real)
+        for part in (real(cut), real(rest)):
+            assert part * real(math.inf) == math.copysign(math.inf, scale)
+    assert real(cut) == cut
+    # A subnormal scale is off by what a subnormal number is.
+    assert abs(cut + rest - scale) <= max(2.0**-80 * abs(scale), 2 * float(np.finfo(real).smallest_subnormal))
 
 
 def test_a_scale_of_zero_has_no_rest():
-    assert parts_of_scale(0.0, np.float32) == (0.0, 0.0)
+    for scale in (0.0, 1e-46):
+        assert parts_of_scale(scale, np.float32) == (0.0, 0.0)
 
 
-def test_a_scale_beyond_float32_is_made_of_two():
-    largest = float(np.finfo(np.float32).max)
-    with np.errstate(over="ignore"):
-        assert parts_of_scale(5e38, np.float32) == (largest, 5e38 - largest)
+@pytest.mark.parametrize("dtype", [*REAL, "float16"])
+@pytest.mark.parametrize(("scale", "k"), [(1.0, -9.0), (-1.0, 9.0), (0.5, -4.5), (-0.25, 2.25)])
+def test_a_denominator_that_cancels_is_zero_where_it_is_so_exactly(scale, k, dtype):
+    op = LocalResponseNorm.from_window(1, 0, 0, scale, 0.75, k)
+    x = np.full((1, 4, 5), 3, dtype)
+    y, dx = op(x), op.backward(x, x)
+    assert np.all(np.isinf(y))
+    np.testing.assert_array_equal(y, reference.forward(op, x))
+    np.testing.assert_array_equal(dx, reference.backward(op, x, x))
 
 
 @pytest.mark.parametrize("dtype", REAL)

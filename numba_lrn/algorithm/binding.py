@@ -73,7 +73,7 @@ def rebind_late(function: Callable, make_namespace: Callable[[], dict[str, Any]]
 
 
 def complete(function: Callable) -> None:
-    """Give a function that was bound late its globals."""
-    make_namespace = function.__dict__.get("make_namespace")
+    """Give a function that was bound late its globals, once: it may be compiled again, without a cache."""
+    make_namespace = function.__dict__.pop("make_namespace", None)
     if make_namespace:
         function.__globals__.update(make_namespace())

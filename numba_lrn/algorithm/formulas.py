@@ -38,7 +38,7 @@ def add_square(v, total):
 def denominator(total, par):
     """d = k + a·S. Rounding a to one float would cost up to one of the four ulp.
 
-    Where S is Inf both parts of a make it so: neither is 0, and they have one sign.
+    Where S is Inf both parts of a make d so: neither is 0, and they have one sign.
     """
     return fma(par.scale, total, fma(par.scale_rest, total, par.k))
 

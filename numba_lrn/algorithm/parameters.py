@@ -34,14 +34,17 @@ def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
 
 
 def parts_of_scale(scale: float, real: Any) -> tuple[float, float]:
-    """``scale`` cut to the computing type, and what that leaves of it: of the same sign, and 0 for a scale of 0 only.
+    """``scale`` cut to the computing type, and what that leaves of it, of the same sign.
 
-    So a·S, computed by both, is Inf where S is, and nobody need look: a rest of 0 would add 0·Inf.
+    Neither is 0, but for a scale that is 0 in that type. So a·S, computed by both, is Inf where S is, and nobody need
+    look: a rest of 0 would add 0·Inf. Where nothing is left the rest is too small to be seen in any finite sum.
     """
-    cut = float(real(scale))
-    while cut != 0.0 and (abs(cut) >= abs(scale) or real(scale - cut) == 0.0):
-        cut = float(np.nextafter(real(cut), real(0.0)))
-    return cut, scale - cut
+    smallest = float(np.finfo(real).smallest_subnormal)
+    cut = abs(float(real(scale)))
+    if cut > abs(scale):
+        cut = max(float(np.nextafter(real(cut), real(0.0))), smallest)
+    rest = max(abs(scale) - cut, cut * 2.0**-80, smallest) if cut else 0.0
+    return math.copysign(cut, scale), math.copysign(rest, scale)
 
 
 def never_subnormal(scale: float, k: float, real: Any) -> bool:

@@ -57,9 +57,9 @@ WALK_STEPS, WALK_SUMS = 4, 40
 # has addresses of its own.
 PREFIX_ROWS, PREFIX_LANES = 4, 2
 LONG_POWERS = ("power_general", "power_wide")  # which take more instructions than the rest
-# What a quotient in place of ten terms of log2 costs in ulp grows with β: up to this one, forward keeps within four of
-# them (3.5, with every approximation off by all that its maker allows), and derivatives within eight for any.
-DIVIDED_BETA = 0.75
+# What a quotient in place of ten terms of log2 costs in ulp grows with β: up to this one, forward keeps within the four
+# that are promised, with every approximation off by all that its maker allows, and derivatives within eight for any.
+DIVIDED_BETA = 0.65
 # While |β·log2 d| is no more than this the power by the approximate logarithm and exponential is good to 0.01 ulp of
 # float16; for bfloat16 it is everywhere.
 ROUGH_EXPONENT = 20.0
