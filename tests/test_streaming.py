@@ -25,7 +25,6 @@ def at_size(request, monkeypatch):
 
     def set_size(nbytes):
         monkeypatch.setattr(plan, "CACHES", nbytes)
-        monkeypatch.setattr(plan, "LARGE_LANES", 0)
         monkeypatch.setattr(plan, "CHANNELS_LAST_STREAMS", 0)
         launch._route.cache_clear()
 
@@ -101,16 +100,14 @@ def test_how_far_ahead_memory_is_asked_for(shape, axis, n, expected, dtype):
         assert layout.strip == (1024 // np.dtype(dtype).itemsize if ahead or waits else plan.STRIP)
 
 
-def test_a_long_power_in_one_loop_along_long_rows_leaves_memory_time_enough():
-    """Elsewhere such powers are taken in short strips too, as wide windows are and short rows."""
-    op, wide = LocalResponseNorm(5, beta=0.6), LocalResponseNorm(9, beta=0.6)
-    short = plan.AHEAD_BYTES // 4
-    for recipe, strip in {"forward": plan.STRIP, "backward": short, "jvp": plan.STRIP}.items():
-        layout = layout_of(plan_of(op, recipe, ROWS, "float32"))
-        assert (layout.ahead, layout.strip) == (3 * 3025, strip)
-        assert layout_of(plan_of(wide, recipe, ROWS, "float32")).strip == short
-        layout = layout_of(plan_of(op, recipe, (96, 256, 27, 27), "float32"))
-        assert (layout.ahead, layout.strip) == (3 * 729, short)
+@pytest.mark.parametrize(("beta", "lanes"), [(0.6, 3025), (1.7, 3025), (0.75, 3025), (0.5, 1024), (1.0, 1024)])
+def test_long_rows_are_whole_where_a_power_takes_as_long_as_memory(beta, lanes, monkeypatch):
+    """Forward of n = 5 across rows, in short strips; in place the rows of a window stay in L1."""
+    monkeypatch.setattr(plan, "processor", lambda: Processor(roots=True, narrow=True))
+    op = LocalResponseNorm(5, beta=beta)
+    layout = layout_of(plan_of(op, "forward", ROWS, "float32"))
+    assert (layout.tile_lanes, layout.ahead, layout.strip) == (lanes, 3 * 3025, plan.AHEAD_BYTES // 4)
+    assert layout_of(plan_of(op, "forward_in_place", ROWS, "float32", in_place=True)).tile_lanes == 1024
 
 
 STREAMED = {

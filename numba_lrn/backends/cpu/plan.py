@@ -24,7 +24,6 @@ from numba_lrn.algorithm.window.scanned import scan_of
 from numba_lrn.backends.cpu.kernels import Kernel, Variant, has_columns, kernel
 from numba_lrn.backends.cpu.processor import processor
 from numba_lrn.backends.cpu.tiles import (
-    LARGE_LANES,
     MASKED_KEPT_N,
     MASKED_TILE,
     ROW,
@@ -59,6 +58,9 @@ STREAMED_ROW = 1024
 # Forward of n = 5 along channels last, of results up to so many bytes: past the caches it takes 1.1 to 1.2 × as long.
 CHANNELS_LAST_STREAMS = 48 * 1024 * 1024
 LONG_POWERS = ("power_general", "power_wide", "power_platform")
+# Those by which forward of n = 5 across rows takes 0.7 to 0.9 of the time in whole rows, now that memory is asked for
+# ahead in short strips; β = 1 takes 1.0 to 1.7 × as long, 1/2 and 1/4 1.0 to 1.1.
+COMPUTING_POWERS = (*LONG_POWERS, "power_three_quarters_roots")
 
 
 class Plan(NamedTuple):
@@ -141,7 +143,7 @@ def make_plan(
     half = dtype.itemsize < 4
     large = nbytes * arrays >= CACHES
     # Elsewhere memory is all that a loop waits for, and columns read the lines that they write.
-    computes = dtype != np.float32 or power.startswith(LONG_POWERS) or workers == 1
+    waits = dtype == np.float32 and not power.startswith(LONG_POWERS) and workers > 1
     columns = processor().roots and has_columns(recipe, form, power, terms)
     work = Work(
         dimensions=dimensions,
@@ -154,13 +156,14 @@ def make_plan(
         half=half,
         # Half as long rows of a half type are too short: float16 over 74 MB takes 1.4 × as long in narrow tiles.
         narrow=processor().narrow and not half,
+        computes=power.startswith(COMPUTING_POWERS),
         asks_ahead=large and _asks_ahead(dimensions, form, terms > 0, half),
-        columns=columns and (computes or nbytes * arrays < COLUMN_BYTES),
+        columns=columns and (not waits or nbytes * arrays < COLUMN_BYTES),
         parts=parts,
     )
     layout, axes, positions = layout_of(work)
     if large:
-        layout = _beyond_caches(layout, work, dtype, power)
+        layout = _beyond_caches(layout, work, dtype)
     variant = Variant(recipe, form, power, dtype.name, real.__name__, layout.before if terms else 0, terms)
     sizes = layout[Layout._fields.index("total") :]
     return Plan(
@@ -194,15 +197,15 @@ def _asks_ahead(dimensions: tuple[Dimension, ...], form: str, fused: bool, half:
     return form in ("box", "interleaved") or (form == "masked" and not fused)
 
 
-def _beyond_caches(layout: Layout, work: Work, dtype: np.dtype, power: str) -> Layout:
+def _beyond_caches(layout: Layout, work: Work, dtype: np.dtype) -> Layout:
     """The layout for arrays that exceed the caches: past them or in short strips, and with what is asked for ahead."""
     layout = layout._replace(streaming=int(_streams(layout, work, dtype)))
     if _is_cached_in_strips(work):
         layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
-    return _asking_ahead(layout, work, dtype, power) if work.asks_ahead else layout
+    return _asking_ahead(layout, work, dtype) if work.asks_ahead else layout
 
 
-def _asking_ahead(layout: Layout, work: Work, dtype: np.dtype, power: str) -> Layout:
+def _asking_ahead(layout: Layout, work: Work, dtype: np.dtype) -> Layout:
     """The layout with how far ahead is asked, and short strips, so that few lines are on their way at a time.
 
     Where tiles are small, the tile after this one is asked for, else rows that lie ahead.
@@ -214,11 +217,7 @@ def _asking_ahead(layout: Layout, work: Work, dtype: np.dtype, power: str) -> La
         ahead = rows * layout.inner
         if ahead > AHEAD_MOST or layout.tile_lanes < layout.unit:
             return layout
-    # A long power in one loop with the sum, along long rows, leaves memory the time: in short strips forward and jvp
-    # take 1.02 to 1.06 × as long.
-    in_one_loop = work.form == "direct" and work.fused and work.recipe != "backward"
-    patient = in_one_loop and layout.inner >= LARGE_LANES and power.startswith(LONG_POWERS)
-    if layout.strip == STRIP and not patient:
+    if layout.strip == STRIP:
         layout = layout._replace(strip=AHEAD_BYTES // dtype.itemsize)
     return layout._replace(ahead=ahead)
 

@@ -97,6 +97,7 @@ class Work(NamedTuple):
     large: bool  # whether the arrays exceed the caches
     half: bool  # whether the arrays hold a half type
     narrow: bool  # whether results that go past the caches want the rows of a window in L1
+    computes: bool  # whether a power takes about as long as memory: then long rows need not wait for it
     asks_ahead: bool
     columns: bool  # whether the kernel may run down columns
     parts: int  # so many tiles at least, where they can be had
@@ -303,7 +304,7 @@ def _direct_lanes(work: Work, space: Space) -> int:
     """Lanes of a tile, at most: whole rows as long as all that windows touch of them stays near, else short ones."""
     n = space.n
     if work.fused and not work.kept:
-        return LARGE_LANES if work.large and work.narrow else LANES
+        return LARGE_LANES if work.large and work.narrow and (work.in_place or not work.computes) else LANES
     if work.in_place or (work.large and work.fused):
         return max(4 * ROW, DIRECT_KEPT // work.kept // (space.length if work.in_place else min(space.length, 3 * n)))
     rows = 3 * n if work.kept else n + 2
