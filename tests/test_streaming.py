@@ -110,6 +110,18 @@ def test_long_rows_are_whole_where_a_power_takes_as_long_as_memory(beta, lanes, 
     assert layout_of(plan_of(op, "forward_in_place", ROWS, "float32", in_place=True)).tile_lanes == 1024
 
 
+def test_a_long_power_is_taken_in_short_strips():
+    """As wide windows are, along long rows and short ones."""
+    op, wide = LocalResponseNorm(5, beta=0.6), LocalResponseNorm(9, beta=0.6)
+    short = plan.AHEAD_BYTES // 4
+    for recipe in ("forward", "backward", "jvp"):
+        layout = layout_of(plan_of(op, recipe, ROWS, "float32"))
+        assert (layout.ahead, layout.strip) == (3 * 3025, short)
+        assert layout_of(plan_of(wide, recipe, ROWS, "float32")).strip == short
+        layout = layout_of(plan_of(op, recipe, (96, 256, 27, 27), "float32"))
+        assert (layout.ahead, layout.strip) == (3 * 729, short)
+
+
 STREAMED = {
     "n = 5, rows of 2916 bytes": ((96, 256, 27, 27), 1, 5, "forward", "float32", True),
     "n = 5, rows of 676 bytes": ((416, 256, 13, 13), 1, 5, "forward", "float32", False),

@@ -142,7 +142,7 @@ def make_plan(
     parts = min(SUM_TILES, elements // SUM_TILE) if RECIPES[recipe].sums and shared else workers
     half = dtype.itemsize < 4
     large = nbytes * arrays >= CACHES
-    # Elsewhere memory is all that a loop waits for, and columns read the lines that they write.
+    # Memory is all that such a loop waits for, and columns read the lines that they write.
     waits = dtype == np.float32 and not power.startswith(LONG_POWERS) and workers > 1
     columns = processor().roots and has_columns(recipe, form, power, terms)
     work = Work(
