@@ -77,6 +77,16 @@ def test_tiles_of_other_sizes(elements, monkeypatch):
 
 
 @short_tiles
+def test_more_samples_than_a_grid_is_high(monkeypatch):
+    monkeypatch.setattr(blocks, "MAX_GRID", 3)
+    x = random_array(1, (7, 41, 5, 5))
+    got, plan = run(operator("even"), "forward", x)
+    assert tiles_of(plan) == 5
+    assert plan.launches[0].grid == (15, 1, 3)  # nine samples, of which two are not there
+    assert_accurate(operator("even"), "forward", got, x)
+
+
+@short_tiles
 def test_unaligned_arrays_go_by_columns():
     op = operator("small")
     x = random_array(1, SHAPES["odd planes"])
@@ -169,14 +179,14 @@ def test_samples_of_whole_sectors_have_no_empty_tile(shape):
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize(
-    "shape", [(128, 256, 13, 13), (1, 256, 15, 15), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
+    "shape", [(128, 256, 13, 13), (1, 256, 15, 15), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 44_739_242, 3)]
 )
 def test_tiles_cover_samples(shape, dtype):
     plans = [plan_of(LocalResponseNorm(5, axis=1), "forward", shape, dtype, device=each) for each in (Device(), SMALL)]
     assert plans[0] == plans[1]  # whatever the card
     (launch,) = plans[0].launches
     tile, tiles = launch.variant.span * launch.variant.elements, tiles_of(plans[0])
-    assert launch.grid == (shape[0] * tiles, 1, 1)
+    assert launch.grid == (tiles, 1, shape[0])
     assert launch.block == (launch.variant.span, 1, 1)
     assert tiles * tile >= line.extent_of(int(np.prod(shape[1:], dtype=object))) > (tiles - 1) * tile
     assert launch.shared_bytes <= blocks.SHARED_BYTES
@@ -202,6 +212,8 @@ def test_where_blocks_take_tiles_of_a_line():
     assert form((128, 90, 55, 55)) == "small_spread"  # windows reach too far
     assert form((128, 90, 55, 55), dtype="float16") == "small"
     assert form((128, 256, 27, 27), aligned=False) == "small_spread"
+    assert form((1, variants.LONGEST_SAMPLE // 3, 3)) == "flat"
+    assert form((1, variants.LONGEST_SAMPLE // 3 + 1, 3)) == "small"  # 32 bits hold no further place in a sample
     assert form((128, 256, 27, 27), dtype="float64") == "small"
     for recipe in ("jvp", "backward_parameters"):
         assert form((128, 256, 27, 27), recipe) == "small"

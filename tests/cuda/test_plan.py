@@ -57,11 +57,12 @@ def covered(launch, elements):
     columns, length, inner, tile = (int(value) for value in launch.scalars[:4])
     assert columns * length == elements
     if launch.variant.form == "ring":  # blocks take chunks of samples, which begin up to a sector before these
-        chunks = launch.grid[0] // (columns // inner)
+        chunks, _, samples = launch.grid
+        assert samples == columns // inner
         return chunks * tile >= line.extent_of(length * inner) > (chunks - 1) * tile
     if launch.variant.form == "flat":  # and here tiles, of which the fourth number is how many there are
         tiles, tile = tile, launch.variant.span * launch.variant.elements
-        assert launch.grid[0] == columns // inner * tiles
+        assert launch.grid == (tiles, 1, columns // inner)
         return tiles * tile >= line.extent_of(length * inner) > (tiles - 1) * tile
     contiguous = launch.variant.contiguous
     across = launch.block[1] if contiguous else launch.block[0] * launch.variant.columns

@@ -64,6 +64,18 @@ def test_like_columns(shape, window, device, monkeypatch):
 
 
 @short_strides
+def test_more_samples_than_a_grid_is_high(monkeypatch):
+    monkeypatch.setattr(blocks, "MAX_GRID", 3)
+    op = operator("even")
+    x, g = arrays((7, 41, 5, 5))
+    got, plan = run(op, "backward", x, g, device=LARGE)
+    launch, chunks = ring_of(plan)
+    assert chunks > 1
+    assert launch.grid == (3 * chunks, 1, 3)  # nine samples, of which two are not there
+    assert_accurate(op, "backward", got, x, g)
+
+
+@short_strides
 def test_unaligned_arrays():
     op = operator("small")
     x, g = arrays(SHAPES["odd planes"])
@@ -131,17 +143,16 @@ def test_other_powers(beta):
 
 @pytest.mark.parametrize("device", [Device(), Device(40), SMALL], ids=["H200", "small card", "one"])
 @pytest.mark.parametrize(
-    "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 3_000_000_000, 3)]
+    "shape", [(128, 256, 27, 27), (1, 256, 27, 27), (512, 300, 13, 13), (1, 1024, 7, 7), (1, 44_739_242, 3)]
 )
 def test_chunks_cover_samples(shape, device):
     plan = plan_of(LocalResponseNorm(5, axis=1), "backward", shape, "float32", device=device)
     launch, chunks = ring_of(plan)
     stride = launch.variant.span * launch.variant.elements
     chunk, sample = int(launch.scalars[3]), int(np.prod(shape[1:], dtype=object))
-    assert launch.grid == (shape[0] * chunks, 1, 1)
+    assert launch.grid == (chunks, 1, shape[0])
     assert launch.block == (launch.variant.span, 1, 1)
     assert chunk % stride == 0
-    assert chunk <= blocks.MAX_ROWS
     assert chunks * chunk >= line.extent_of(sample) > (chunks - 1) * chunk
     assert launch.shared_bytes <= blocks.SHARED_BYTES
     assert plan.in_place == (chunks == 1)
@@ -157,6 +168,8 @@ def test_where_blocks_walk_along_memory():
     assert form((128, 256, 28, 28)) == "small"
     assert form((128, 96, 27, 27)) == "small_spread"  # blocks hold the whole axis
     assert form((128, 256, 55, 55)) == "small_spread"  # windows reach too far
+    assert form((1, variants.LONGEST_SAMPLE // 3, 3)) == "ring"
+    assert form((1, variants.LONGEST_SAMPLE // 3 + 1, 3)) == "small"  # 32 bits hold no further place in a sample
     assert form((128, 3, 7, 7)) == "small"  # hardly anything to walk along
     assert form((128, 256, 27, 27), n=63) == "wide_spread"
     assert form((128, 256, 13, 13), n=9) == "small_spread"

@@ -4,6 +4,7 @@ Tiles are small here, so that small arrays have many; every access of shared mem
 it is written is NaN.
 """
 
+import math
 from collections import Counter
 
 import ml_dtypes
@@ -49,6 +50,11 @@ def _small_tiles(monkeypatch):
 small_tiles = pytest.mark.usefixtures("_small_tiles")
 
 
+def blocks_of_a_sample(plan):
+    """Tiles side by side, times bands; the plan has one launch, and few samples."""
+    return math.prod(plan.launches[0].grid[:2])
+
+
 def is_skewed(plan):
     return [launch.variant.form for launch in plan.launches] == ["skew"]
 
@@ -67,7 +73,7 @@ def test_like_columns(name, window, dtype, monkeypatch):
     if skew and max(WINDOWS[window]) * abs(skew) <= lanes:
         assert is_skewed(plan)
         assert plan.launches[0].variant.span == skew
-        assert plan.launches[0].grid[0] > 1
+        assert blocks_of_a_sample(plan) > 1
     assert_accurate(op, "forward", got, x)
     no_lines(monkeypatch)
     expected, plan = run(op, "forward", x)
@@ -96,7 +102,9 @@ def test_more_samples_than_a_grid_is_high(monkeypatch):
     x = random_array(1, (7, 8, 7, 7))
     got, plan = run(operator("even"), "forward", x)
     assert is_skewed(plan)
-    assert plan.launches[0].grid[1:] == (3, 3)  # of which two are of no sample
+    tiles = int(plan.launches[0].scalars[4])
+    assert tiles > 1
+    assert plan.launches[0].grid[::2] == (3 * tiles, 3)  # nine samples, of which two are not there
     assert_accurate(operator("even"), "forward", got, x)
 
 
@@ -119,7 +127,7 @@ def test_in_place():
         x = random_array(1, shape)
         expected, plan = run(op, "forward", x, device=LARGE)
         assert is_skewed(plan)
-        assert plan.launches[0].grid[0] == tiles
+        assert blocks_of_a_sample(plan) == tiles
         assert plan.in_place == (tiles == 1)
         if plan.in_place:
             assert_same_bits(run(op, "forward", x, into="x")[0], expected, op)
@@ -193,18 +201,34 @@ def test_tiles_cover_samples(shape, dtype):
     plans = [plan_of(op, "forward", shape, dtype, device=each) for each in (Device(), SMALL)]
     assert plans[0] == plans[1]  # whatever the card
     (launch,) = plans[0].launches
-    variant, (blocks_of_a_sample, _, samples) = launch.variant, launch.grid
-    across, tiles = int(launch.scalars[3]), int(launch.scalars[4])
+    variant, (tiles, bands, samples) = launch.variant, launch.grid
+    across = int(launch.scalars[3])
     assert variant.form == "skew"
-    assert samples == shape[0]
+    assert samples == shape[0] == launch.scalars[5]
+    assert tiles == launch.scalars[4]
     assert launch.shared_bytes <= blocks.SHARED_BYTES
     assert launch.block[0] * launch.block[1] <= blocks.SKEW_THREADS
     assert across * np.dtype(dtype).itemsize % blocks.SECTOR_BYTES == 0
     row = shape[2] * shape[3] - variant.span
     assert row * np.dtype(dtype).itemsize % blocks.SECTOR_BYTES == 0
     assert tiles * across >= row > (tiles - 1) * across
-    rows = blocks_of_a_sample // tiles * launch.block[1] * variant.steps
+    rows = bands * launch.block[1] * variant.steps
     assert rows * row >= line.extent_of(shape[1] * shape[2] * shape[3])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before"), [*(("float32", reach) for reach in range(1, 5)), *(("float16", reach) for reach in range(1, 6))]
+)
+def test_the_longest_samples_fit_into_a_grid(dtype, before):
+    """Bands of rows are an extent of few blocks."""
+    op = LocalResponseNorm.from_window(1, before, 0, 1.0, 0.75, 1.0)
+    found = []
+    for inner in (64, 65, 72, 88, 129, 136, 171, 512, 520, 1031, 4096, 65537, variants.SKEW_ROW):
+        (launch,) = plan_of(op, "forward", (1, variants.LONGEST_SAMPLE // inner // 8 * 8, inner), dtype).launches
+        if launch.variant.form == "skew":
+            found.append(launch.grid)
+    assert found
+    assert all(grid[1] <= blocks.MAX_GRID for grid in found)
 
 
 def test_where_rows_are_skewed():
@@ -225,6 +249,9 @@ def test_where_rows_are_skewed():
     # Longer rows have places in a tile that 32 bits do not hold.
     assert form((1, 4, 1, variants.SKEW_ROW - 1)) == "skew"
     assert form((1, 4, 1, variants.SKEW_ROW + 1)) == "small_spread"
+    # So has a longer sample.
+    assert form((1, variants.LONGEST_SAMPLE // 3025 // 4 * 4, 55, 55)) == "skew"
+    assert form((1, variants.LONGEST_SAMPLE // 3025 // 4 * 4 + 4, 55, 55)) == "small_spread"
 
 
 @small_tiles

@@ -130,13 +130,19 @@ def tiled(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int]:
     """(grid, block, tiles of a sample, shared bytes) of blocks that take tiles of a line."""
     tiles = -(-line.extent_of(axis.length * axis.inner) // (variant.span * variant.elements))
     shared = flat.shared_elements(variant, axis.inner) * np.dtype(CARRIERS[variant.dtype]).itemsize
-    return (axis.outer * tiles, 1, 1), (variant.span, 1, 1), tiles, shared
+    return _grid_of_samples(axis, tiles), (variant.span, 1, 1), tiles, shared
+
+
+def _grid_of_samples(axis: Axis, parts: int, bands: int = 1) -> Extents:
+    """Samples, the last extent, of parts side by side; as many times more parts as samples are too many for it."""
+    deep = -(-axis.outer // MAX_GRID)
+    return parts * deep, bands, -(-axis.outer // deep)
 
 
 def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, int]:
     """(grid, block, elements across a tile, tiles side by side, shared bytes) of blocks that take skewed rows.
 
-    Tiles are whole sectors wide. The samples are the last two extents of the grid.
+    Tiles are whole sectors wide. Bands of rows are the second extent of the grid.
     """
     row = axis.inner - variant.span
     edge, rows = skew.edge(variant), variant.before + variant.after
@@ -149,9 +155,7 @@ def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, in
     bands = -(-groups // min(most, SKEW_THREADS // wide))
     high = -(-groups // bands)
     shared = skew.pitch_of(high * variant.steps + rows) * wide * line.VECTOR_BYTES
-    deep = -(-axis.outer // MAX_GRID)
-    grid = (tiles * bands, deep, -(-axis.outer // deep))
-    return grid, (wide, high, 1), across * variant.lanes, tiles, shared
+    return _grid_of_samples(axis, tiles, bands), (wide, high, 1), across * variant.lanes, tiles, shared
 
 
 def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int, int]:
@@ -169,12 +173,11 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
         rounds = full * RING_TIMES[ring.SIDE_BY_SIDE] + RING_TIMES[-(-left // device.multiprocessors)]
         return rounds * (-(-strides // chunks) + len(variant.phases))
 
-    least = -(-strides // (MAX_ROWS // stride))
-    most = max(least, min(strides, device.multiprocessors * ring.SIDE_BY_SIDE))
-    long = -(-strides // min(range(least, most + 1), key=duration))
+    most = min(strides, device.multiprocessors * ring.SIDE_BY_SIDE)
+    long = -(-strides // min(range(1, most + 1), key=duration))
     chunks = -(-strides // long)
     shared = ring.shared_elements(variant) * np.dtype(variant.real).itemsize
-    return (axis.outer * chunks, 1, 1), (variant.span, 1, 1), long * stride, chunks, shared
+    return _grid_of_samples(axis, chunks), (variant.span, 1, 1), long * stride, chunks, shared
 
 
 def apart(

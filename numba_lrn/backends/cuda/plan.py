@@ -157,15 +157,15 @@ class _Planner:
                 self.operands["scratch"] = self._temporary(nbytes // self.real.itemsize)
         elif variant.form == "flat":
             grid, block, chunk, shared = blocks.tiled(axis, variant)
-            rest = ()
+            rest = (axis.outer,)
             self.ahead = chunk == 1
         elif variant.form == "skew":
             grid, block, chunk, tiles, shared = blocks.skewed(axis, variant)
-            rest = (tiles,)
-            self.ahead = grid[0] == 1
+            rest = (tiles, axis.outer)
+            self.ahead = tiles * grid[1] == 1
         elif variant.form == "ring":
             grid, block, chunk, chunks, shared = blocks.along(axis, variant, self.device)
-            rest = (chunks,)
+            rest = (chunks, axis.outer)
             self.ahead = chunks == 1
         else:
             grid, block, chunk, lead = blocks.holding(axis, variant, self.device)

@@ -23,6 +23,7 @@ DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM, LONG_GROUPS_ROWS = 32, 1024
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
+LONGEST_SAMPLE = 2**27  # elements that *flat*, *ring* and *skew* take: 32 bits hold its places, a grid its bands of rows
 # Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread; the largest windows
 # (float16 over 13 × 13: n = 6 64 % of the copy's speed, n = 7 59, columns 60); how far these reach at most, in elements
 # (float16 over 31 × 31 76 %, columns 69; over 55 × 55 58 and 66).
@@ -241,7 +242,7 @@ class Chooser:
             and axis.n <= RING_LARGEST
             and _reach(axis) <= stride
             and (axis.inner < SPREAD_FROM or axis.length > RING_FROM)
-            and axis.length * axis.inner >= RING_STRIDES * stride
+            and RING_STRIDES * stride <= axis.length * axis.inner <= LONGEST_SAMPLE
         )
 
     def _is_askew(self, axis: Axis) -> bool:
@@ -269,6 +270,7 @@ class Chooser:
             and self.aligned
             and self._is_askew(axis)
             and self.dtype.itemsize <= 4
+            and axis.length * axis.inner <= LONGEST_SAMPLE
             and self._reads_one_array(phases[0])
         )
 

@@ -53,7 +53,6 @@ def constants(variant):
         "LOADS": variant.steps + BEYOND,
         "WORDS": line.WORDS,
         "UNDER_WAY": (variant.steps + BEYOND) * line.WORDS,
-        "FAR": 2**30,  # beyond every tile and what its windows reach
     }
 
 
@@ -63,6 +62,8 @@ def helpers(variant):
     (summed,) = phase.summed
     field, pointer = variant.own.index, variant.pointers.index
     return {
+        "part_of": [(line.part_of, {})],
+        "ground_of": [(line.ground_of, {})],
         "fetch": [(fetch, {"POINTER": pointer(summed)})],
         "show": [(show, {"POINTER": pointer(summed)})],
         "take_summed": [(line.take_shared, {"FIELD": field(summed)}) for name in variant.own if name == summed],
@@ -97,15 +98,13 @@ def show(pointers, start, at, low, high, words, slot, shared, to, end):
 
 def flat(local, pointers, integers, par, sums):
     """A tile of a line."""
-    _, length, inner, tiles = integers
-    sample = length * inner
+    _, length, inner, tiles, samples = integers
     own = Values(*local)
     thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
-    outer = quotient(cuda.blockIdx.x, tiles)
-    begin = outer * sample
-    start = begin // SECTOR * SECTOR + (cuda.blockIdx.x - outer * tiles) * TILE
-    # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions.
-    low, high = np.int32(max(begin - start, -FAR)), np.int32(min(begin + sample - start, FAR))
+    tile, sample = part_of(cuda.blockIdx.x, np.int32(tiles))
+    if sample >= np.int32(samples):
+        return
+    start, low, high = ground_of(sample, np.int32(np.int32(length) * row), np.int32(tile * TILE))
     reach = np.int32((REACH * row + LANES - 1) // LANES * LANES)
     end = np.int32(TILE + 2 * reach)  # of what lies in shared memory
     high_shown = np.int32(min(high, TILE + reach))

@@ -1,4 +1,4 @@
-"""What blocks do that take a *sample*, all rows of one outer index, as one line of elements (flat.py, ring.py).
+"""What blocks do that take a *sample*, all rows of one outer index, as one line of elements (flat.py, ring.py, skew.py).
 
 A thread computes elements that are THREADS apart, so that a warp's accesses of shared memory lie side by side, and so
 do its stores.
@@ -28,6 +28,30 @@ def sizes(variant, elements):
         "REACH": max(variant.before, variant.after),
         "SECTOR": SECTOR,
     }
+
+
+def part_of(number, parts):
+    """Which part of which sample a block has that is the ``number``-th of its row: of as many parts as a sample has.
+
+    Samples are the last extent of the grid. Where they are more than it may have, the first one is that many times as
+    long. Dividing takes twenty instructions.
+    """
+    part, sample = np.int32(number), np.int32(cuda.blockIdx.z)
+    while part >= parts:
+        part = np.int32(part - parts)
+        sample = np.int32(sample + cuda.gridDim.z)
+    return part, sample
+
+
+def ground_of(sample, elements, offset):
+    """Where in memory a block begins, ``offset`` elements after the sector in which its sample does; and, counted from
+    there, where the sample begins and ends.
+
+    In 32 bits, which hold the places in a sample: comparing in 64 takes two instructions.
+    """
+    begin = np.int64(sample) * elements
+    low = np.int32(np.int32(begin & (SECTOR - 1)) - offset)
+    return begin - low, low, np.int32(low + elements)
 
 
 def take_shared(shared, places, own):

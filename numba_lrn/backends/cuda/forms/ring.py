@@ -55,7 +55,6 @@ def constants(variant):
         "LOADED": loaded,
         "OWN": loaded + own,
         "RING": STRIDES * variant.span * variant.elements,
-        "FAR": 2**30 + 2**29,  # beyond every chunk and what its windows reach
     }
 
 
@@ -66,6 +65,8 @@ def helpers(variant):
     others = [name for name in variant.loaded if name not in first.summed]
     apart = {"LANES": 1, "STEPS": variant.elements}  # a thread's elements as it computes them, THREADS apart
     return {
+        "part_of": [(line.part_of, {})],
+        "ground_of": [(line.ground_of, {})],
         "turned": [(turned, {})],
         "turn_all": [(turn_all, {})],
         "load_summed": [(load_stride, {"FIELD": loaded(name), "POINTER": pointer(name)}) for name in first.summed],
@@ -159,18 +160,15 @@ def keep_if_inside(at, low, high, thread, own):
 
 def ring(local, pointers, integers, par, sums):
     """Both phases, a chunk of a line."""
-    _, length, inner, chunk, chunks = integers
-    sample = length * inner
+    _, length, inner, chunk, chunks, samples = integers
     ahead = Ahead(*local[:LOADED])
     own = Values(*local[LOADED:OWN])
     later = Later(*local[OWN:])
-    thread, row = np.int32(cuda.threadIdx.x), np.int32(inner)
-    outer = quotient(cuda.blockIdx.x, chunks)
-    number = cuda.blockIdx.x - outer * chunks
-    begin = outer * sample
-    start = begin // SECTOR * SECTOR + number * chunk
-    # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions.
-    low, high = np.int32(max(begin - start, -FAR)), np.int32(min(begin + sample - start, FAR))
+    thread, row, chunk = np.int32(cuda.threadIdx.x), np.int32(inner), np.int32(chunk)
+    number, sample = part_of(cuda.blockIdx.x, np.int32(chunks))
+    if sample >= np.int32(samples):
+        return
+    start, low, high = ground_of(sample, np.int32(np.int32(length) * row), np.int32(number * chunk))
     end = np.int32(min(chunk, high))
     count = np.int32((end + (EXTENT - 1)) // EXTENT)
     way, turn, at = np.int32(EXTENT), np.int32(EXTENT), np.int32(0)

@@ -57,7 +57,6 @@ def constants(variant):
         "WORDS": line.WORDS,
         "UNDER_WAY": (variant.steps + BEYOND) * line.WORDS,
         "SECTOR": line.SECTOR,
-        "FAR": 2**30,  # beyond every tile and what its windows reach
     }
 
 
@@ -67,6 +66,8 @@ def helpers(variant):
     (summed,) = phase.summed
     place = {"POINTER": variant.pointers.index(summed)}
     return {
+        "part_of": [(line.part_of, {})],
+        "ground_of": [(line.ground_of, {})],
         "emit_stages": emitting(phase, variant.lanes),
         "pitch_of": [(pitch_of, {})],
         "fetch": [(fetch, {**place, "CHECKED": False})],
@@ -164,21 +165,19 @@ def store_row(pointers, ground, shared, place, pitch, near, totals, own, par, sh
 
 def skew(local, pointers, integers, par, sums):
     """A tile of skewed rows."""
-    columns, length, inner, across, tiles = integers
+    _, length, inner, across, tiles, samples = integers
     near = Near(local[0])
     own = Values(*local[1:])
     x, y = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
     wide, groups = np.int32(cuda.blockDim.x), np.int32(cuda.blockDim.y)
     row = np.int32(inner - SKEW)
-    band = quotient(cuda.blockIdx.x, tiles)
-    left = (cuda.blockIdx.x - band * tiles) * across
-    outer = np.int64(cuda.blockIdx.y) * cuda.gridDim.z + cuda.blockIdx.z
-    begin = outer * length * inner
-    start = begin // SECTOR * SECTOR + band * (groups * STEPS) * row + left
-    # Positions are counted from there, in 32 bits: comparing in 64 takes two instructions. Beyond the last sample there
-    # are none.
-    low = np.int32(max(begin - start, -FAR))
-    high = np.int32(max(min(min(begin + length * inner, columns * length) - start, FAR), -FAR))
+    tile, sample = part_of(cuda.blockIdx.x, np.int32(tiles))
+    if sample >= np.int32(samples):
+        return
+    left = np.int32(tile * np.int32(across))
+    band = np.int32(cuda.blockIdx.y * groups * STEPS)
+    elements = np.int32(np.int32(length) * np.int32(inner))
+    start, low, high = ground_of(sample, elements, np.int32(band * row + left))
     column = np.int32((x - EDGE) * LANES)
     rows = np.int32(groups * STEPS + (BEFORE + AFTER))
     pitch = np.int32(pitch_of(rows) * LANES)
@@ -202,7 +201,7 @@ def skew(local, pointers, integers, par, sums):
     cuda.syncthreads()
     first = np.int32(y * STEPS * row + column)
     # Threads that have read what a neighbour's windows reach compute nothing, nor do those beyond the sample.
-    if x >= EDGE and x < wide - EDGE and left + column < row and first < high:
+    if x >= EDGE and x < np.int32(wide - EDGE) and np.int32(left + column) < row and first < high:
         place = np.int32(x * pitch + y * (STEPS * LANES))
         ground = start, first, row, low, high
         if low <= first and np.int32(first + (STEPS - 1) * row) < high:
