@@ -33,6 +33,7 @@ examples:
 environment variables:
   NUMBA_LRN_CACHE=0       keep no compiled kernels on disk
   NUMBA_LRN_PARALLEL=0    run on the calling thread only
+  NUMBA_LRN_REUSE=0       leave the memory of results to NumPy
   NUMBA_LRN_DEBUG=1       print on standard error which path each call takes
                           (on a GPU: the first call of each kind)
   NUMBA_NUM_THREADS=N     Numba's: how many threads at most

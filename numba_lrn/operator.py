@@ -368,9 +368,9 @@ class LocalResponseNorm:
 
         Notes
         -----
-        Summed in float64, in an order that depends on the shape alone: any number of threads gives the same bits. On
-        a CUDA device each block sums in the type that computes, with what each sum was rounded by beside it, and in an
-        order that depends on the shape and the card.
+        Up to 256 elements are summed in the type that computes, the rest in float64, in an order that depends on the
+        shape alone: any number of threads gives the same bits. On a CUDA device each block sums in the type that
+        computes, with what each sum was rounded by beside it, and in an order that depends on the shape and the card.
         A NaN or Inf in any window makes the sums NaN or Inf. With β = 0, d_scale and d_k are 0, d_beta is not.
 
         Examples

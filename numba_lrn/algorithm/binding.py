@@ -66,7 +66,9 @@ def rebind(function: Callable, namespace: dict[str, Any], name: str) -> Any:
 
 
 def rebind_late(function: Callable, make_namespace: Callable[[], dict[str, Any]], name: str) -> Any:
-    """The same for a function whose globals are made by ``complete``, which a compiler calls, and a cache need not."""
+    """The same, but the function's globals are made when ``complete`` asks for them: before it is compiled, and not
+    where its machine code comes from a cache.
+    """
     copy = rebind(function, {"__builtins__": __builtins__}, name)
     copy.__dict__["make_namespace"] = make_namespace
     return copy

@@ -186,7 +186,8 @@ class Cuda:
     def roof(self, direction: str) -> Callable[[Any, Any, Any], None]:
         """``roof(x, grad_output, out)``: the same bytes moved with nothing computed.
 
-        The driver's copy for the forward direction, two reads and a write for the backward one.
+        The driver's copy for the forward direction, two reads and a write for the backward one, three reads and two
+        writes for the second derivative.
         """
         import cupy
 

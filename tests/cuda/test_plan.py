@@ -7,10 +7,12 @@ import pytest
 
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.recipes import RECIPES
+from numba_lrn.backends.cuda import kernels
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.phases import CALLERS
 from numba_lrn.backends.cuda.variants import power_function
+from tests.cuda import sanitized
 from tests.cuda.plans import plan_of
 from tests.support import DTYPES
 
@@ -115,6 +117,15 @@ def test_columns_are_counted_in_64_bits_where_there_are_many(recipe, axis, n):
     for width, far in ((2**27 - 1, False), (2**27, True)):
         plan = plan_of(LocalResponseNorm(n, axis=axis), recipe, (2, 64, 8, width), "float32", device=H200)
         assert {launch.variant.far for launch in plan.launches} == {far}
+
+
+def test_the_sanitizer_watches_every_form():
+    found = set()
+    for shape, axis, n in sanitized.CASES.values():
+        for recipe in RECIPES:
+            plan = plan_of(LocalResponseNorm(n, axis=axis), recipe, shape, "float32", device=H200)
+            found |= {launch.variant.form for launch in plan.launches}
+    assert found == set(kernels.FORMS)
 
 
 @pytest.mark.parametrize("recipe", ["forward", "backward", "jvp", "backward_all", "double_backward"])

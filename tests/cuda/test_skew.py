@@ -217,7 +217,8 @@ def test_tiles_cover_samples(shape, dtype):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "before"), [*(("float32", reach) for reach in range(1, 5)), *(("float16", reach) for reach in range(1, 6))]
+    ("dtype", "before"),
+    [*(("float32", reach) for reach in range(1, 5)), *(("float16", reach) for reach in range(1, 6))],
 )
 def test_the_longest_samples_fit_into_a_grid(dtype, before):
     """Bands of rows are an extent of few blocks."""

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from numba_lrn.algorithm.primitives import load, store
+from numba_lrn.algorithm.primitives import load
 from numba_lrn.algorithm.window.contract import Space, Tile
 from numba_lrn.algorithm.window.direct import direct, sum_strip
 from numba_lrn.algorithm.window.masked import sum_masked
@@ -44,11 +44,6 @@ class Sums(NamedTuple):
 def plane_term(arrays, buffers, at, slot, total):
     """A term that a plane already holds."""
     return total + load(arrays.x, at)
-
-
-def emit_plane(arrays, buffers, par, at, slot, total):
-    """A window sum into the other plane."""
-    store(arrays.out, at, total)
 
 
 def plane_window_strip(planes, buffers, par, tile, at, step, slot, slot_step, lead, terms, count):

@@ -1,7 +1,7 @@
 """The CPU kernels: a recipe's stages, each over the tiles of the array.
 
-A kernel is built once for (recipe, form of the window, power function, dtype) and takes everything else at run
-time.
+A kernel is built once for (recipe, form of the window, power function, dtype), and the window where it is one of
+plan.FUSED, and takes everything else at run time.
 """
 
 import functools

@@ -25,8 +25,7 @@ from numba_lrn.backends.cpu.span import array_of, array_type, spans
 def _dispatcher(form: str, real_name: str):
     """A pass as an entry point; kept, so that its machine code stays."""
     injected = primitives_of(real_name)
-    ends = {name: compile_part(rebind(getattr(planes, name), injected, name)) for name in ("plane_term", "emit_plane")}
-    injected.update(add_term=ends["plane_term"], emit=ends["emit_plane"], RAISES=False)
+    injected["add_term"] = compile_part(rebind(planes.plane_term, injected, "plane_term"))
     name = f"plane_{form}_{real_name}"
     namespace = bind((primitives, *window.PLANES), compile_part, injected, f"{name}_{sources_stamp()[:8]}")
     namespace["window_strip"] = namespace["plane_window_strip"]

@@ -52,7 +52,7 @@ TOUCHED, TOUCHED_LARGE, SHORT_ROW = 44 * 1024, 160 * 1024, 1024
 COLUMN_PLACES, COLUMN_ROWS = 4, 12
 FEW_ROWS = 8  # windows up to so many rows take whole rows where stages keep nothing and the arrays exceed the caches
 
-MASKED_TILE = 4096  # elements of a masked tile, at most twice that
+MASKED_TILE = 4096  # elements of a masked tile, at most
 # Where stages keep something, and windows have up to so many elements: a tile's bytes of one array, which is a page,
 # and those of all arrays and buffers, in L1.
 MASKED_KEPT_N, MASKED_PAGE, MASKED_L1 = 9, 4 * 1024, 20 * 1024

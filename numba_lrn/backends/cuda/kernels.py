@@ -258,6 +258,8 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SUMS=variant.reduces,
+        # The sum of nothing: adding to −0 takes no instruction, where 0 + x takes one, as it makes 0 of −0.
+        EMPTY=getattr(np, variant.real)(-0.0),
     )
     namespace.update(module.constants(variant))
     namespace["quotient"] = device_function(rebind(quotients.quotient, namespace, "quotient"))

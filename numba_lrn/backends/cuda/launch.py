@@ -325,7 +325,7 @@ class _Call:
         shape, strides, dtype, _, _ = inputs[0].layout
         strides = dense_strides(shape, strides, dtype.itemsize)
         if inputs[0].layout.size == 0:
-            self._no_sums(op, dtype, *sums_at)
+            self._no_sums(op, *sums_at)
             return
         if op.beta == 0.0 and targets:
             self._copy_over(targets[0], inputs[IDENTITY[recipe]])
@@ -355,7 +355,7 @@ class _Call:
         assert route is not None, "dense arrays always have a route"
         return route
 
-    def _no_sums(self, op: LocalResponseNorm, dtype: np.dtype, pointer: int) -> None:
+    def _no_sums(self, op: LocalResponseNorm, pointer: int) -> None:
         """The sums of nothing."""
         memory = ((np.dtype(np.float64), sums.RESULTS),) * 2
         run = driver.prepare(sums, sums.launch_for("float64", 0, op.beta), memory, self.device)

@@ -23,7 +23,8 @@ DIRECT = 16  # windows up to this many elements are added term by term
 LONG_GROUPS_FROM, LONG_GROUPS_ROWS = 32, 1024
 LEAST_STEPS = 4
 SPREAD_FROM = 96  # columns of a thread are apart (forms/spread.py) in rows of this many elements and more
-LONGEST_SAMPLE = 2**27  # elements that *flat*, *ring* and *skew* take: 32 bits hold its places, a grid its bands of rows
+# Elements of a sample that blocks take as a line: 32 bits hold its places, and a grid its bands of skewed rows.
+LONGEST_SAMPLE = 2**27
 # Blocks take tiles of a line (forms/flat.py). By the bytes of an element: elements of a thread; the largest windows
 # (float16 over 13 × 13: n = 6 64 % of the copy's speed, n = 7 59, columns 60); how far these reach at most, in elements
 # (float16 over 31 × 31 76 %, columns 69; over 55 × 55 58 and 66).

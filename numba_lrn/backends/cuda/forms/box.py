@@ -69,7 +69,7 @@ def push_row(near, slot, ring, row_sums):
     for place in range(RING - LANES):
         ring[place] = ring[place + LANES]
     for lane in range(LANES):
-        row_sums[lane] = real(0.0)
+        row_sums[lane] = EMPTY
     for index in range(TERMS):
         lane = index % LANES
         row_sums[lane] = add_term(near, near, slot + index, slot + index, row_sums[lane])

@@ -1,7 +1,8 @@
-"""What blocks do that take a *sample*, all rows of one outer index, as one line of elements (flat.py, ring.py, skew.py).
+"""What blocks do that take a *sample*, all rows of one outer index, as one line of elements.
 
-A thread computes elements that are THREADS apart, so that a warp's accesses of shared memory lie side by side, and so
-do its stores.
+That is a part of it (flat.py), one part after another (ring.py), or skewed rows (skew.py). In the first two a thread
+computes elements that are THREADS apart, so that a warp's accesses of shared memory lie side by side, and so do its
+stores.
 """
 
 import math
@@ -65,8 +66,8 @@ def add_shared(shared, places, totals):
     terms = Terms(shared)
     parts = cuda.local.array(2, real)
     for slot in range(BATCH):
-        parts[0] = real(0.0)
-        parts[1] = real(0.0)
+        parts[0] = EMPTY
+        parts[1] = EMPTY
         for term in range(TERMS):
             place = places[term] + (ORIGIN + slot * THREADS)
             parts[term % PARTS] = add_term(terms, terms, place, place, parts[term % PARTS])

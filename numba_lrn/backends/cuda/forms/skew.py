@@ -135,8 +135,8 @@ def add(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
     """The windows of a row."""
     parts = cuda.local.array(2, real)
     for lane in range(LANES):
-        parts[0] = real(0.0)
-        parts[1] = real(0.0)
+        parts[0] = EMPTY
+        parts[1] = EMPTY
         for term in range(TERMS):
             at = (STEP + term) * WIDTH + (EDGE * LANES + lane) + (term - BEFORE) * SKEW
             parts[term % PARTS] = add_term(near, near, at, at, parts[term % PARTS])

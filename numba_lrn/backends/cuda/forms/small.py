@@ -75,8 +75,8 @@ def add_terms(near, totals):
     """The terms of each window, one after another."""
     parts = cuda.local.array(2, real)
     for slot in range(BATCH):
-        parts[0] = real(0.0)
-        parts[1] = real(0.0)
+        parts[0] = EMPTY
+        parts[1] = EMPTY
         for term in range(TERMS):
             place = slot + term * LANES
             parts[term % PARTS] = add_term(near, near, place, place, parts[term % PARTS])

@@ -28,9 +28,9 @@ def emitting(phase, size):
 
 
 def clear(totals):
-    """Zeros, before windows are summed."""
+    """Before windows are summed."""
     for slot in range(TOTALS):
-        totals[slot] = real(0.0)
+        totals[slot] = EMPTY
 
 
 def emit_stage(values, par, at, slot, totals, lane, counts, shares):

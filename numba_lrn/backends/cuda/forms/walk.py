@@ -264,7 +264,7 @@ def push_row(near, step, rings):
     """The sums over the second axis."""
     sums = cuda.local.array(LANES, real)
     for lane in range(LANES):
-        sums[lane] = real(0.0)
+        sums[lane] = EMPTY
     for index in range(TERMS):
         term = TERM + (index // LANES + index % LANES if CONTIGUOUS else index)
         lane = index % LANES

@@ -41,15 +41,15 @@ def sum_window(values, shared, here, behind, ahead, totals):
     first = cuda.local.array(LANES, real)
     last = cuda.local.array(LANES, real)
     for slot in range(BATCH):
-        rows[slot] = add_term(values, values, slot, slot, rows[slot - LANES] if slot >= LANES else real(0.0))
+        rows[slot] = add_term(values, values, slot, slot, rows[slot - LANES] if slot >= LANES else EMPTY)
     for step in range(STEPS):
         store_columns(shared, (step * threads + thread) * LANES, rows, step * LANES)
     cuda.syncthreads()
     # The last prefix of a group is its sum.
     newest = (STEPS - 1) * threads + thread
     for lane in range(LANES):
-        low[lane] = real(0.0)
-        high[lane] = real(0.0)
+        low[lane] = EMPTY
+        high[lane] = EMPTY
         first[lane] = real(0.0)
         last[lane] = real(0.0)
     # The groups between, FOUR at a time from the window's first on, be it on the axis or not: so no tile changes a bit.
@@ -75,7 +75,7 @@ def sum_window(values, shared, here, behind, ahead, totals):
         if count % (FOUR * CARRY) == 0:
             for lane in range(LANES):
                 high[lane] = high[lane] + low[lane]
-                low[lane] = real(0.0)
+                low[lane] = EMPTY
     # Groups that lie within the windows of some of the rows.
     if group >= behind:
         load_columns(shared, (newest - behind * hop) * LANES, first, 0)
@@ -84,8 +84,8 @@ def sum_window(values, shared, here, behind, ahead, totals):
     for slot in range(BATCH):
         lane = slot % LANES
         total = high[lane] + low[lane]
-        total = total + (first[lane] if slot // LANES < LEFT else real(0.0))
-        totals[TOTAL + slot] = total + (last[lane] if slot // LANES + RIGHT >= STEPS else real(0.0))
+        total = total + (first[lane] if slot // LANES < LEFT else EMPTY)
+        totals[TOTAL + slot] = total + (last[lane] if slot // LANES + RIGHT >= STEPS else EMPTY)
     # The prefix that a window ends in, RIGHT rows further on: in one group, or in the next.
     for slot in range(BATCH):
         rows[slot] = real(0.0)
@@ -103,7 +103,7 @@ def sum_window(values, shared, here, behind, ahead, totals):
     # Likewise the suffix that it begins with.
     for back in range(BATCH):
         slot = BATCH - 1 - back
-        rows[slot] = add_term(values, values, slot, slot, rows[slot + LANES] if back >= LANES else real(0.0))
+        rows[slot] = add_term(values, values, slot, slot, rows[slot + LANES] if back >= LANES else EMPTY)
     for step in range(STEPS):
         store_columns(shared, (step * threads + thread) * LANES, rows, step * LANES)
     cuda.syncthreads()
