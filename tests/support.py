@@ -227,6 +227,13 @@ def assert_same_bits(got, expected, op=None):
         pytest.fail(f"{count} elements differ, the first {describe(first(differ), got, expected, op, got.shape)}")
 
 
+def assert_same_places(op, recipe, got, x, g=None):
+    """NaN where the reference has NaN, and Inf where it has Inf."""
+    truth = reference.forward(op, x) if g is None else getattr(reference, recipe)(op, g, x)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth), str(op))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth), str(op))
+
+
 def assert_below(error, limit, got, expected, op):
     """Every error finite and at most ``limit``."""
     beyond = ~(error <= limit)

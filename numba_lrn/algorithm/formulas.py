@@ -78,6 +78,12 @@ def log_denominator(log_d, d, rest):
     return log_d + rest if abs(d - real(1.0)) < real(0.5) else log_d
 
 
+def lost(before, value, after):
+    """What after = before + value was rounded by."""
+    part = after - before
+    return (before - (after - part)) + (value - part)
+
+
 def scale_share(r, total):
     """r·S: what an element adds to −da/β; r itself is what it adds to −dk/β."""
     return r * total

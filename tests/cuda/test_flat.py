@@ -1,20 +1,15 @@
-"""Blocks that take tiles of a line (forms/flat.py), in the simulator, against the reference and the kernels of columns.
+"""Blocks that take tiles of a line (forms/flat.py), in the simulator, against the kernels of columns; see lines.py."""
 
-Tiles are short here, so that small arrays have many; every access of shared memory is checked, and what is read before
-it is written is NaN.
-"""
-
-import ml_dtypes
 import numpy as np
 import pytest
 
-from numba_lrn import LocalResponseNorm, reference
+from numba_lrn import LocalResponseNorm
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
 from tests.cuda import lines
-from tests.cuda.lines import WINDOWS, no_lines, operator
-from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
+from tests.cuda.lines import DTYPES, WINDOWS, make_small, no_lines, operator
+from tests.cuda.plans import LARGE, SMALL, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
@@ -22,17 +17,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
 ]
 
-DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 SHAPES = {**lines.SHAPES, "long rows": (2, 5, 17, 23)}  # windows that reach further than a tile
 TILE = 256  # elements: 32 threads, with 8 each
 
 
 @pytest.fixture
 def _short_tiles(monkeypatch):
-    monkeypatch.setattr(variants, "FLAT_ELEMENTS", {2: 8, 4: 8})
-    monkeypatch.setattr(variants, "FLAT_THREADS", {2: (32, 32), 4: (32, 32)})
-    monkeypatch.setattr(variants, "FLAT_FULL", 0.0)
-    guard_shared(monkeypatch)
+    make_small("flat", monkeypatch)
 
 
 short_tiles = pytest.mark.usefixtures("_short_tiles")
@@ -77,16 +68,6 @@ def test_tiles_of_other_sizes(elements, monkeypatch):
 
 
 @short_tiles
-def test_more_samples_than_a_grid_is_high(monkeypatch):
-    monkeypatch.setattr(blocks, "MAX_GRID", 3)
-    x = random_array(1, (7, 41, 5, 5))
-    got, plan = run(operator("even"), "forward", x)
-    assert tiles_of(plan) == 5
-    assert plan.launches[0].grid == (15, 1, 3)  # nine samples, of which two are not there
-    assert_accurate(operator("even"), "forward", got, x)
-
-
-@short_tiles
 def test_unaligned_arrays_go_by_columns():
     op = operator("small")
     x = random_array(1, SHAPES["odd planes"])
@@ -121,53 +102,6 @@ def test_in_place_by_columns():
         assert not usual.in_place
         assert other.launches[0].variant.form.startswith("small")
         assert other.in_place
-
-
-@short_tiles
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("beta", [0.75, 0.6, 1.7])
-def test_nan_and_inf_stay_in_their_windows(beta, bad, dtype):
-    op = operator("even", beta=beta)
-    x = random_array(1, SHAPES["odd planes"]).astype(dtype)
-    x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
-    got, _ = run(op, "forward", x)
-    truth = reference.forward(op, x)
-    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
-
-
-@short_tiles
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-@pytest.mark.parametrize("how", [{"beta": 0.6}, {"beta": 1.7}, {"beta": 0.5}, {"k": 0.0}], ids=str)
-def test_other_parameters(how, dtype):
-    op = operator("small", **how)
-    x = random_array(1, SHAPES["odd planes"]).astype(dtype)
-    got, plan = run(op, "forward", x)
-    assert tiles_of(plan) > 1
-    assert_accurate(op, "forward", got, x)
-
-
-@short_tiles
-def test_other_orders_of_axes():
-    op = LocalResponseNorm(5, 1.0, axis=2)
-    x = random_array(1, (5, 3, 19, 7))
-    for order in ((0, 2, 1, 3), (3, 2, 0, 1), (1, 0, 2, 3)):
-        got, plan = run(op, "forward", x, order=order)
-        assert tiles_of(plan) > 0
-        assert_accurate(op, "forward", got, x)
-
-
-@short_tiles
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_passes_of_a_box(dtype):
-    """From the caller's array into a plane of sums, and from one plane to the next where they are of one type."""
-    op = LocalResponseNorm(3, 1.0, axis=(1, 2, 3))
-    x = random_array(1, (2, 7, 11, 9, 5)).astype(dtype)
-    got, plan = run(op, "forward", x)
-    forms = [launch.variant.form for launch in plan.launches]
-    assert forms.count("flat") == (2 if dtype is np.float32 else 1)
-    assert_accurate(op, "forward", got, x)
 
 
 @pytest.mark.parametrize("shape", [(1024, 1024, 2, 2), (3, 2048, 1, 2)])

@@ -1,18 +1,17 @@
-"""Blocks that walk along memory (forms/ring.py), in the simulator, against the reference and the kernels of columns.
+"""Blocks that walk along memory (forms/ring.py), in the simulator, against the kernels of columns; see lines.py.
 
-Strides are short here, so that small arrays have many, and the ring of strides turns; every access of shared memory is
-checked, and what is read before it is written is NaN.
+Strides are short, so that the ring of strides turns.
 """
 
 import numpy as np
 import pytest
 
-from numba_lrn import LocalResponseNorm, reference
+from numba_lrn import LocalResponseNorm
 from numba_lrn.backends.cuda import blocks, variants
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
-from tests.cuda.lines import SHAPES, WINDOWS, no_lines, operator
-from tests.cuda.plans import LARGE, SMALL, guard_shared, plan_of, run
+from tests.cuda.lines import SHAPES, WINDOWS, make_small, no_lines, operator
+from tests.cuda.plans import LARGE, SMALL, plan_of, run
 from tests.support import assert_accurate, assert_same_bits, random_array
 
 pytestmark = [
@@ -25,10 +24,7 @@ STRIDE = 256  # elements: 32 threads, with 8 each
 
 @pytest.fixture
 def _short_strides(monkeypatch):
-    monkeypatch.setattr(blocks, "RING_THREADS", 32)
-    monkeypatch.setattr(variants, "RING_FROM", 0)
-    monkeypatch.setattr(variants, "RING_STRIDES", 0)
-    guard_shared(monkeypatch)
+    make_small("ring", monkeypatch)
 
 
 short_strides = pytest.mark.usefixtures("_short_strides")
@@ -61,18 +57,6 @@ def test_like_columns(shape, window, device, monkeypatch):
     expected, plan = run(op, "backward", x, g)
     assert plan.launches[0].variant.form.startswith("small")
     assert_same_bits(got, expected, op)
-
-
-@short_strides
-def test_more_samples_than_a_grid_is_high(monkeypatch):
-    monkeypatch.setattr(blocks, "MAX_GRID", 3)
-    op = operator("even")
-    x, g = arrays((7, 41, 5, 5))
-    got, plan = run(op, "backward", x, g, device=LARGE)
-    launch, chunks = ring_of(plan)
-    assert chunks > 1
-    assert launch.grid == (3 * chunks, 1, 3)  # nine samples, of which two are not there
-    assert_accurate(op, "backward", got, x, g)
 
 
 @short_strides
@@ -111,34 +95,6 @@ def test_in_place(into, monkeypatch):
     got, plan = run(op, "backward", x, g, into=into)
     assert ring_of(plan)[1] == 1
     assert_same_bits(got, expected, op)
-
-
-@short_strides
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_and_inf_stay_in_their_windows(bad):
-    op = operator("even")
-    x, g = arrays(SHAPES["odd planes"])
-    x[1, 0, 0, 0] = x[0, 20, 4, 3] = bad
-    got, _ = run(op, "backward", x, g, device=LARGE)
-    truth = reference.backward(op, g, x)
-    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(truth))
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
-
-
-@short_strides
-def test_samples_beside_which_there_is_nothing_to_divide_by():
-    """k = 0: beyond a sample d is 0, which must not leak into it."""
-    op = operator("small", k=0.0)
-    x, g = arrays(SHAPES["odd planes"])
-    assert_accurate(op, "backward", run(op, "backward", x, g)[0], x, g)
-
-
-@short_strides
-@pytest.mark.parametrize("beta", [0.6, 1.7])
-def test_other_powers(beta):
-    op = operator("small", beta=beta)
-    x, g = arrays(SHAPES["odd planes"])
-    assert_accurate(op, "backward", run(op, "backward", x, g)[0], x, g)
 
 
 @pytest.mark.parametrize("device", [Device(), Device(40), SMALL], ids=["H200", "small card", "one"])

@@ -8,6 +8,7 @@ ever subtracted.
 from typing import Any
 
 from numba_lrn.algorithm.binding import loop
+from numba_lrn.algorithm.formulas import lost
 from numba_lrn.algorithm.primitives import load, real, store
 from numba_lrn.algorithm.window.contract import add_term
 from numba_lrn.algorithm.window.strips import clear, write_row
@@ -291,6 +292,5 @@ def added(total, value, rest):
     """total + value, ``rest`` included that the additions before were rounded by, and what this one is rounded by."""
     value = value + rest
     both = total + value
-    share = both - total
-    rest = (total - (both - share)) + (value - share)
+    rest = lost(total, value, both)
     return both, rest if rest == rest else real(0.0)  # Inf − Inf, where the sum itself is what it must be

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from numba_lrn.algorithm.binding import injected, loop
+from numba_lrn.algorithm.formulas import lost
 from numba_lrn.algorithm.power import INFINITE, unsigned
 from numba_lrn.algorithm.primitives import accumulate, bits_of, fence, load, real, store
 from numba_lrn.algorithm.window.contract import (
@@ -89,10 +90,8 @@ def add_up(buffers, notes):
 def add_compensated(sums, place, value):
     """sums[place] += value, and to sums[place + 1] what the result was rounded by."""
     before = sums[place]
-    after = before + value
-    share = after - before
-    sums[place] = after
-    sums[place + 1] += (before - (after - share)) + (value - share)
+    sums[place] = before + value
+    sums[place + 1] += lost(before, value, sums[place])
 
 
 @loop

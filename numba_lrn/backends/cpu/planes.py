@@ -11,7 +11,7 @@ import numpy as np
 from numba import types as numba_types
 from numba.extending import intrinsic
 
-from numba_lrn.algorithm import primitives, window
+from numba_lrn.algorithm import formulas, primitives, window
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.algorithm.window import planes
 from numba_lrn.algorithm.window.contract import Space
@@ -27,7 +27,7 @@ def _dispatcher(form: str, real_name: str):
     injected = primitives_of(real_name)
     injected["add_term"] = compile_part(rebind(planes.plane_term, injected, "plane_term"))
     name = f"plane_{form}_{real_name}"
-    namespace = bind((primitives, *window.PLANES), compile_part, injected, f"{name}_{sources_stamp()[:8]}")
+    namespace = bind((primitives, formulas, *window.PLANES), compile_part, injected, f"{name}_{sources_stamp()[:8]}")
     namespace["window_strip"] = namespace["plane_window_strip"]
     entry = rebind(
         _entry(f"{name} {sources_stamp()}"),

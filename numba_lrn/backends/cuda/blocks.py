@@ -3,6 +3,7 @@
 Of a kernel that variants.py has chosen; the grid and the chunks follow from the batch and the card too.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,33 @@ class Device(NamedTuple):
     multiprocessors: int = 132
 
 
-def holding(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int]:
-    """(grid, block, rows of a tile, groups before the tile's own) where blocks hold axes or tiles of them."""
+class Blocks(NamedTuple):
+    """How a kernel is launched, but for its arrays."""
+
+    grid: Extents
+    block: Extents
+    chunk: int  # rows of an axis that a block has, or as its form counts
+    rest: tuple[int, ...] = ()  # what else the form takes
+    shared_bytes: int = 0
+    reads_first: bool = False  # whether its threads have read all that they need before one of them writes
+    scratch_bytes: int = 0  # of memory for sums for which there is no shared memory
+
+
+def blocks_of(axis: Axis, beside: Axis | None, variant: Variant, device: Device) -> Blocks:
+    """Those of a kernel for an axis, or two."""
+    if beside is not None:
+        return _walking(axis, beside, variant, device) if variant.walks else _down_a_box(axis, beside, variant, device)
+    if variant.form == "flat":
+        return _tiled(axis, variant)
+    if variant.form == "skew":
+        return _skewed(axis, variant)
+    if variant.form == "ring":
+        return _along(axis, variant, device)
+    return _prefix(axis, variant, device) if variant.form == "prefix" else _holding(axis, variant, device)
+
+
+def _holding(axis: Axis, variant: Variant, device: Device) -> Blocks:
+    """Blocks that hold axes, or tiles of them."""
     groups = -(-axis.length // variant.steps)
     most = groups_wanted(variant)
     lead, lag = halo(axis, variant.phases, variant.steps) if groups > most else (0, 0)
@@ -73,7 +99,9 @@ def holding(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Exte
     block = (high, wide, 1) if variant.contiguous else (wide, high, 1)
     deep = -(-tiles // MAX_GRID)
     across = axis.outer * -(-axis.inner // (wide * variant.columns)) if variant.spread else -(-columns // wide)
-    return (across, -(-tiles // deep), deep), block, tile * variant.steps, lead
+    rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
+    shared = shown(variant) * math.prod(block)
+    return Blocks((across, -(-tiles // deep), deep), block, tile * variant.steps, rest, shared, tiles == 1)
 
 
 def _threads(axis: Axis, variant: Variant) -> tuple[int, int]:
@@ -94,10 +122,8 @@ def _threads(axis: Axis, variant: Variant) -> tuple[int, int]:
     return (512 if not variant.twice else 384 if itemsize == 4 else 256), 64
 
 
-def walking(
-    axis: Axis, beside: Axis, variant: Variant, device: Device
-) -> tuple[Extents, Extents, int, tuple[int, ...], int]:
-    """(grid, block, rows of a chunk, what else the form takes, shared bytes) of blocks that walk down both axes.
+def _walking(axis: Axis, beside: Axis, variant: Variant, device: Device) -> Blocks:
+    """Blocks that walk down both axes.
 
     A block has planes side by side where the second axis is the last in memory, channels otherwise.
     """
@@ -123,14 +149,15 @@ def walking(
     grid = (groups * tiles, -(-axis.length // chunk), 1)
     block = (across, side, 1) if contiguous else (side, across, 1)
     rest = (beside.length, beside.inner, tiles, tile * width, lead)
-    return grid, block, chunk, rest, nbytes * side * (across + edges)
+    return Blocks(grid, block, chunk, rest, nbytes * side * (across + edges), (grid[1], tiles) == (1, 1))
 
 
-def tiled(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int]:
-    """(grid, block, tiles of a sample, shared bytes) of blocks that take tiles of a line."""
+def _tiled(axis: Axis, variant: Variant) -> Blocks:
+    """Blocks that take tiles of a line, of which the form counts those of a sample."""
     tiles = -(-line.extent_of(axis.length * axis.inner) // (variant.span * variant.elements))
     shared = flat.shared_elements(variant, axis.inner) * np.dtype(CARRIERS[variant.dtype]).itemsize
-    return _grid_of_samples(axis, tiles), (variant.span, 1, 1), tiles, shared
+    grid = _grid_of_samples(axis, tiles)
+    return Blocks(grid, (variant.span, 1, 1), tiles, (axis.outer,), shared, tiles == 1)
 
 
 def _grid_of_samples(axis: Axis, parts: int, bands: int = 1) -> Extents:
@@ -139,10 +166,10 @@ def _grid_of_samples(axis: Axis, parts: int, bands: int = 1) -> Extents:
     return parts * deep, bands, -(-axis.outer // deep)
 
 
-def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, int]:
-    """(grid, block, elements across a tile, tiles side by side, shared bytes) of blocks that take skewed rows.
+def _skewed(axis: Axis, variant: Variant) -> Blocks:
+    """Blocks that take tiles of skewed rows, of which the form counts the elements across.
 
-    Tiles are whole sectors wide. Bands of rows are the second extent of the grid.
+    They are whole sectors wide. Bands of rows are the second extent of the grid.
     """
     row = axis.inner - variant.span
     edge, rows = skew.edge(variant), variant.before + variant.after
@@ -155,11 +182,12 @@ def skewed(axis: Axis, variant: Variant) -> tuple[Extents, Extents, int, int, in
     bands = -(-groups // min(most, SKEW_THREADS // wide))
     high = -(-groups // bands)
     shared = skew.pitch_of(high * variant.steps + rows) * wide * line.VECTOR_BYTES
-    return _grid_of_samples(axis, tiles, bands), (wide, high, 1), across * variant.lanes, tiles, shared
+    grid, rest = _grid_of_samples(axis, tiles, bands), (tiles, axis.outer)
+    return Blocks(grid, (wide, high, 1), across * variant.lanes, rest, shared, tiles * bands == 1)
 
 
-def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int, int]:
-    """(grid, block, elements of a chunk, chunks of a sample, shared bytes) of blocks that walk along memory.
+def _along(axis: Axis, variant: Variant, device: Device) -> Blocks:
+    """Blocks that walk along memory, down chunks of elements.
 
     With so many chunks that the card is done soonest. A multiprocessor runs a number of blocks side by side, then the
     next, and each begins with strides that are another's too. Over 27 × 27 with 256 channels and 128 images 2, 4, 8
@@ -177,13 +205,17 @@ def along(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extent
     long = -(-strides // min(range(1, most + 1), key=duration))
     chunks = -(-strides // long)
     shared = ring.shared_elements(variant) * np.dtype(variant.real).itemsize
-    return _grid_of_samples(axis, chunks), (variant.span, 1, 1), long * stride, chunks, shared
+    grid, rest = _grid_of_samples(axis, chunks), (chunks, axis.outer)
+    return Blocks(grid, (variant.span, 1, 1), long * stride, rest, shared, chunks == 1)
 
 
-def apart(
-    axis: Axis, variant: Variant, device: Device, unit: int, width: int | None = None
-) -> tuple[Extents, Extents, int]:
-    """(grid, block, rows of a chunk) of threads that walk down the axis, or down chunks of it.
+def _down_a_box(axis: Axis, beside: Axis, variant: Variant, device: Device) -> Blocks:
+    """Threads that walk down the first axis of a box."""
+    return _apart(axis, variant, device, 2 * axis.n)._replace(rest=(beside.length, beside.inner))
+
+
+def _apart(axis: Axis, variant: Variant, device: Device, unit: int, width: int | None = None) -> Blocks:
+    """Threads that walk down the axis, or down chunks of it, on their own.
 
     A chunk has at least ``unit`` rows, as it reads up to 2(n − 1) that its neighbours read too; one of the prefix
     form begins at a multiple of n.
@@ -196,18 +228,18 @@ def apart(
     chunk = -(-axis.length // chunks)
     if variant.form == "prefix":
         chunk = -(-chunk // unit) * unit
-    return (-(-threads // width), -(-axis.length // chunk), 1), (width, 1, 1), chunk
+    return Blocks((-(-threads // width), -(-axis.length // chunk), 1), (width, 1, 1), chunk)
 
 
-def prefix(axis: Axis, variant: Variant, device: Device) -> tuple[Extents, Extents, int, int, int]:
-    """(grid, block, rows of a chunk, shared bytes, bytes of memory for the sums, where they are too many for that)."""
-    grid, block, chunk = apart(axis, variant, device, axis.n)
+def _prefix(axis: Axis, variant: Variant, device: Device) -> Blocks:
+    """Threads that keep prefix sums, in shared memory where there is room for them."""
+    found = _apart(axis, variant, device, axis.n)
     sums = -(-axis.n // variant.steps) * variant.lanes * variant.windows * np.dtype(variant.real).itemsize
-    width = min(block[0], max(SMALL_BLOCK, SHARED_BYTES // sums // SMALL_BLOCK * SMALL_BLOCK))
-    grid, block, chunk = apart(axis, variant, device, axis.n, width)
+    width = min(found.block[0], max(SMALL_BLOCK, SHARED_BYTES // sums // SMALL_BLOCK * SMALL_BLOCK))
+    found = _apart(axis, variant, device, axis.n, width)._replace(rest=(axis.before, axis.after))
     if sums * width <= SHARED_BYTES:
-        return grid, block, chunk, sums * width, 0
-    return grid, block, chunk, 0, sums * grid[0] * grid[1] * block[0]
+        return found._replace(shared_bytes=sums * width)
+    return found._replace(scratch_bytes=sums * width * math.prod(found.grid))
 
 
 def most_threads(variant: Variant) -> int:

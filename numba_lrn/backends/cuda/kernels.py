@@ -65,9 +65,6 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
 RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")
 
 
-PARTS = 6  # numbers that a block leaves of what is summed over all elements: three sums, and what each was rounded by
-
-
 class Variant(NamedTuple):
     """What a kernel is specialised on: hashable, and enough to build it in another process."""
 
@@ -257,7 +254,8 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         WINDOWS=variant.windows,
         TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
-        SUMS=variant.reduces,
+        SHARES=variant.reduces,
+        SUMS=recipes.SUMS,
         # The sum of nothing: adding to −0 takes no instruction, where 0 + x takes one, as it makes 0 of −0.
         EMPTY=getattr(np, variant.real)(-0.0),
     )
@@ -270,7 +268,7 @@ def function(variant: Variant, packs: bool = True) -> Callable:
     for name in ("place", "owns", "load", "store"):
         accessor = rebind(getattr(columns, f"{name}_{way}"), namespace, f"{name}_{way}")
         namespace[f"{name}_row" if name in ("load", "store") else name] = device_function(accessor)
-    for common in (stages.clear, stages.lost, stages.add_shares, stages.combine):
+    for common in (stages.clear, stages.add_shares, stages.combine):
         namespace[common.__name__] = device_function(rebind(common, namespace, common.__name__))
     made: dict[Any, Any] = {}
     for name, copies in module.helpers(variant).items():

@@ -24,10 +24,11 @@ import numpy as np
 
 from numba_lrn.algorithm.geometry import Dimension
 from numba_lrn.algorithm.parameters import scalars_of
+from numba_lrn.algorithm.recipes import SUMS
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis, windowed
 from numba_lrn.backends.cuda.blocks import Device
-from numba_lrn.backends.cuda.kernels import FORMS, PARTS, REALS, Variant
+from numba_lrn.backends.cuda.kernels import FORMS, REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase, phases_of, single_stages
 from numba_lrn.backends.cuda.variants import Chooser, is_small_box, power_function
 from numba_lrn.operator import LocalResponseNorm
@@ -100,7 +101,7 @@ class _Planner:
         self.temporaries: list[int] = []
         self.operands = {name: name for name in CALLERS}  # what the arrays of a recipe are for the launches
         self.blocks = 0
-        self.ahead = False  # whether the threads of the last launch have read all that they need before they write
+        self.reads_first = False  # of the last launch
 
     def plan(self) -> Plan:
         """One kernel for the whole operation where there is one, else one for each phase, or for each axis of it."""
@@ -118,7 +119,7 @@ class _Planner:
         *earlier, last = self.launches
         summed = {name for phase in last.variant.phases[:1] for name in phase.summed}
         written = {name for launch in earlier for phase in launch.variant.phases for name in phase.stored}
-        in_place = (self.ahead and not earlier) or not (summed | written) & set(CALLERS)
+        in_place = (self.reads_first and not earlier) or not (summed | written) & set(CALLERS)
         return Plan(
             tuple(self.launches), tuple(self.temporaries), in_place, self.operands.get("partials", ""), self.blocks
         )
@@ -141,46 +142,22 @@ class _Planner:
         """One kernel: its variant, its grid, and where what it writes goes."""
         columns = axis.outer * axis.inner
         variant = self.chooser.variant(axis, phases, beside)._replace(far=columns >= FAR_COLUMNS)
-        rest: tuple[int, ...]
+        found = blocks.blocks_of(axis, beside, variant, self.device)
+        self.reads_first, shared = found.reads_first, found.shared_bytes
         if beside is not None and variant.walks:
             columns //= beside.length
-            grid, block, chunk, rest, shared = blocks.walking(axis, beside, variant, self.device)
-            self.ahead = (grid[1], rest[2]) == (1, 1)
-        elif beside is not None:
-            grid, block, chunk = blocks.apart(axis, variant, self.device, 2 * axis.n)
-            rest, shared = (beside.length, beside.inner), 0
-        elif variant.form == "prefix":
-            rest = (axis.before, axis.after)
-            grid, block, chunk, shared, nbytes = blocks.prefix(axis, variant, self.device)
-            if nbytes:
-                variant = variant._replace(form="prefix_scratch")
-                self.operands["scratch"] = self._temporary(nbytes // self.real.itemsize)
-        elif variant.form == "flat":
-            grid, block, chunk, shared = blocks.tiled(axis, variant)
-            rest = (axis.outer,)
-            self.ahead = chunk == 1
-        elif variant.form == "skew":
-            grid, block, chunk, tiles, shared = blocks.skewed(axis, variant)
-            rest = (tiles, axis.outer)
-            self.ahead = tiles * grid[1] == 1
-        elif variant.form == "ring":
-            grid, block, chunk, chunks, shared = blocks.along(axis, variant, self.device)
-            rest = (chunks, axis.outer)
-            self.ahead = chunks == 1
-        else:
-            grid, block, chunk, lead = blocks.holding(axis, variant, self.device)
-            rest = (lead, axis.before // variant.steps, axis.after // variant.steps)
-            shared = blocks.shown(variant) * math.prod(block)
-            self.ahead = grid[1:] == (1, 1)  # a block that holds whole axes
+        if found.scratch_bytes:
+            variant = variant._replace(form="prefix_scratch")
+            self.operands["scratch"] = self._temporary(found.scratch_bytes // self.real.itemsize)
         for name in (name for phase in variant.phases for name in variant.stored(phase)):
             if name not in CALLERS and name not in variant.loaded:  # else in place: each element is read before
                 self.operands[name] = self._temporary(self.elements)
         if variant.reduces:
-            self.blocks = math.prod(grid)
-            self.operands["partials"] = self._temporary(PARTS * self.blocks)
-            shared = max(shared, PARTS * math.prod(block) * self.real.itemsize)
+            self.blocks = math.prod(found.grid)
+            self.operands["partials"] = self._temporary(SUMS * self.blocks)
+            shared = max(shared, SUMS * math.prod(found.block) * self.real.itemsize)
         operands = tuple(self.operands[name] for name in variant.pointers)
-        numbers = (columns, axis.length, axis.inner, chunk, *rest)
+        numbers = (columns, axis.length, axis.inner, found.chunk, *found.rest)
         assert len(numbers) == FORMS[variant.form][2]
         integers = tuple(np.int64(number) for number in numbers)
-        self.launches.append(Launch(variant, grid, block, shared, operands, integers + self.scalars))
+        self.launches.append(Launch(variant, found.grid, found.block, shared, operands, integers + self.scalars))

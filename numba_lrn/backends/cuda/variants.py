@@ -4,6 +4,7 @@ The choice follows from the geometry, the dtype and the alignment, never from th
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,6 +107,15 @@ def is_small_box(axes: tuple[Axis, ...]) -> bool:
     return len(axes) == 2 and axes[0].n <= BOX_ROWS and axes[1].n <= BOX_ROW
 
 
+class Portion(NamedTuple):
+    """What a thread has; see Variant."""
+
+    lanes: int
+    steps: int
+    adjacent: bool = True
+    span: int = 1
+
+
 class Chooser:
     """Chooses the kernels of one operation."""
 
@@ -121,43 +131,35 @@ class Chooser:
         """Which form, with how many lanes and rows at a time."""
         if beside is None:
             return self._held(self.form(axis, phases), axis, phases)
-        form, rows = "box", self._box_rows
+        form, find = "box", self._box_portion
         if _walks(phases, axis, beside):
-            form, rows = "walk_contiguous" if beside.inner == 1 else "walk_strided", self._walk_rows
-        lanes, steps = rows(axis, phases, beside)
-        return Variant(
-            form,
-            phases,
-            self._power_of(phases),
-            self.dtype.name,
-            lanes,
-            True,
-            steps,
-            axis.before,
-            axis.after,
-            (beside.before, beside.after),
-        )
+            form, find = "walk_contiguous" if beside.inner == 1 else "walk_strided", self._walk_portion
+        portion = find(axis, phases, beside)
+        return self._variant(form, phases, portion, axis.before, axis.after, (beside.before, beside.after))
+
+    def _variant(
+        self,
+        form: str,
+        phases: tuple[Phase, ...],
+        portion: Portion,
+        before: int,
+        after: int,
+        beside: tuple[int, int] = (0, 0),
+    ) -> Variant:
+        lanes, steps, adjacent, span = portion
+        power = self.power if any(phase.powers for phase in phases) else ""
+        return Variant(form, phases, power, self.dtype.name, lanes, adjacent, steps, before, after, beside, span)
 
     def _held(self, form: str, axis: Axis, phases: tuple[Phase, ...]) -> Variant:
         """The variant of a form for one axis."""
-        lanes, steps, adjacent = getattr(self, f"_{form}_rows")(axis, phases)
+        portion = getattr(self, f"_{form}_portion")(axis, phases)
         before, after = axis.before, axis.after
         if form.startswith("wide"):
-            before, after = before % steps, after % steps
+            before, after = before % portion.steps, after % portion.steps
         elif form == "prefix":
             before = after = 0
-        power, name = self._power_of(phases), self.dtype.name
-        variant = Variant(form, phases, power, name, lanes, adjacent, steps, before, after)
-        if form == "flat":
-            return variant._replace(span=self._flat_threads(axis))
-        if form == "skew":
-            return variant._replace(span=self._skew_of(axis))
-        if form == "ring":
-            return variant._replace(span=blocks.RING_THREADS)
+        variant = self._variant(form, phases, portion, before, after)
         return variant._replace(span=blocks.span(axis, variant)) if variant.spread else variant
-
-    def _power_of(self, phases: tuple[Phase, ...]) -> str:
-        return self.power if any(phase.powers for phase in phases) else ""
 
     def form(self, axis: Axis, phases: tuple[Phase, ...]) -> str:
         """Which form sums windows along one axis."""
@@ -186,22 +188,22 @@ class Chooser:
             lanes *= 2
         return lanes
 
-    def _box_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
-        """(lanes, rows of a thread)."""
-        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, beside.inner)
-        return lanes, 1 if lanes > 4 else BOX_STEPS
+    # Those of a form are found by its name.
 
-    def _walk_rows(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> tuple[int, int]:
+    def _box_portion(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> Portion:
+        lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, beside.inner)
+        return Portion(lanes, 1 if lanes > 4 else BOX_STEPS)
+
+    def _walk_portion(self, axis: Axis, phases: tuple[Phase, ...], beside: Axis) -> Portion:
         extent = beside.length if beside.inner == 1 else beside.inner
         ring = axis.n * _windows(phases) * (self.real.itemsize // 4)
         lanes = self._lanes(min(WALK_BYTES // self.dtype.itemsize, WALK_RING // ring), extent)
         steps = WALK_STEPS
         while steps > 1 and steps * lanes * ring > WALK_SUMS:
             steps //= 2
-        return lanes, steps
+        return Portion(lanes, steps)
 
-    def _small_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        """(lanes, rows of a thread, whether lanes are neighbours)."""
+    def _small_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         most = {2: 4, 4: 2, 8: 1}[self.dtype.itemsize]
         simple = _is_simple(phases)
         if self.dtype.itemsize == 2 and (_windows(phases) > 1 or phases[0].reduces):
@@ -214,23 +216,23 @@ class Chooser:
             lanes, steps = min(lanes, 2), LONG_GROUP  # float16 over 56 × 56 91 % instead of 86, over 28 × 28 87 and 75
         if lanes == 1 and self.dtype.itemsize < 8 and not (simple and self.dtype.itemsize == 4):
             steps = LONG_GROUP
-        return lanes, _steps(steps, axis), True
+        return Portion(lanes, _steps(steps, axis))
 
-    def _small_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _small_last_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, axis.length)
-        return lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis), True
+        return Portion(lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis))
 
-    def _wide_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _wide_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         if self._has_long_groups(axis):
             # Several windows, or shares, have no registers for two columns.
             lanes = 1 if _windows(phases) > 1 or phases[0].reduces else 2
-            return self._lanes(lanes, axis.inner), LONG_GROUP, True
+            return Portion(self._lanes(lanes, axis.inner), LONG_GROUP)
         lanes = 1 if self.dtype.itemsize == 8 else 4 if _is_simple(phases) else 2
         # Four columns show so much that there is shared memory for 384 threads only, which hold shorter axes.
         threads = blocks.SHARED_BYTES // (4 * GROUP * self.real.itemsize)
         if lanes == 4 and -(-axis.length // GROUP) * blocks.LEAST_COLUMNS > threads:
             lanes = 2
-        return self._lanes(lanes, axis.inner), GROUP, True
+        return Portion(self._lanes(lanes, axis.inner), GROUP)
 
     def _is_ring(self, axis: Axis, phases: tuple[Phase, ...]) -> bool:
         """Whether blocks walk along memory, where rows begin within a sector."""
@@ -293,9 +295,10 @@ class Chooser:
         sector = blocks.SECTOR_BYTES // self.dtype.itemsize
         return (axis.inner + sector // 2) % sector - sector // 2
 
-    def _skew_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _skew_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         few, many = SKEW_STEPS[self.dtype.itemsize]
-        return line.VECTOR_BYTES // self.dtype.itemsize, few if axis.n <= 5 else many, True
+        lanes = line.VECTOR_BYTES // self.dtype.itemsize
+        return Portion(lanes, few if axis.n <= 5 else many, span=self._skew_of(axis))
 
     def _reads_one_array(self, phase: Phase) -> bool:
         """Whether all that it reads is one array, whose elements are as large as the caller's."""
@@ -320,21 +323,22 @@ class Chooser:
         """
         return bool(self.dtype == np.float32 and _windows(phases) == 1 and not phases[0].reduces)
 
-    def _flat_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _flat_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = line.VECTOR_BYTES // self.dtype.itemsize
-        return lanes, FLAT_ELEMENTS[self.dtype.itemsize] // lanes, True
+        return Portion(lanes, FLAT_ELEMENTS[self.dtype.itemsize] // lanes, span=self._flat_threads(axis))
 
-    def _ring_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _ring_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, RING_ELEMENTS)
-        return lanes, RING_ELEMENTS // lanes, True
+        return Portion(lanes, RING_ELEMENTS // lanes, span=blocks.RING_THREADS)
 
-    def _small_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _small_spread_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         if len(phases) == 1:
-            return 4, _steps(GROUP, axis), False
-        return 2, _steps(GROUP if axis.length <= LONG_GROUP * GROUP else LONG_GROUP, axis), False
+            return Portion(4, _steps(GROUP, axis), adjacent=False)
+        return Portion(2, _steps(GROUP if axis.length <= LONG_GROUP * GROUP else LONG_GROUP, axis), adjacent=False)
 
-    def _wide_spread_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
-        return (1, LONG_GROUP, False) if self._has_long_groups(axis) else (2, GROUP, False)
+    def _wide_spread_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
+        lanes, steps = (1, LONG_GROUP) if self._has_long_groups(axis) else (2, GROUP)
+        return Portion(lanes, steps, adjacent=False)
 
     def _has_long_groups(self, axis: Axis) -> bool:
         """Whether wide windows across columns are summed in groups of sixteen rows: in every recipe, for equal bits.
@@ -345,16 +349,16 @@ class Chooser:
         """
         return self.dtype.itemsize < 8 and axis.n >= LONG_GROUPS_FROM and axis.length <= LONG_GROUPS_ROWS
 
-    def _wide_last_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _wide_last_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, axis.length)
         # Of float64, 16 rows take all registers, or fall into local memory.
-        return lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP, True
+        return Portion(lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP)
 
-    def _prefix_rows(self, axis: Axis, phases: tuple[Phase, ...]) -> tuple[int, int, bool]:
+    def _prefix_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
         if lanes == 1 and axis.outer * axis.inner > PREFIX_LANES * blocks.BLOCK:
-            return PREFIX_LANES, PREFIX_ROWS, False
-        return lanes, PREFIX_ROWS, lanes > 1
+            return Portion(PREFIX_LANES, PREFIX_ROWS, adjacent=False)
+        return Portion(lanes, PREFIX_ROWS, adjacent=lanes > 1)
 
 
 def _walks(phases: tuple[Phase, ...], axis: Axis, beside: Axis) -> bool:

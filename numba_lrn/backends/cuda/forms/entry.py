@@ -9,8 +9,8 @@ def entry(*arguments):
 
 def entry_with_sums(*arguments):
     """A kernel that also adds something up over all elements; the last of its pointers takes each block's part."""
-    sums = cuda.local.array(6, real)
-    for index in range(6):
+    sums = cuda.local.array(SUMS, real)
+    for index in range(SUMS):
         sums[index] = real(0.0)
     run((), arguments[:POINTERS], arguments[POINTERS:SCALARS], Parameters(*arguments[SCALARS:]), sums)
     combine(sums, arguments[PARTIALS])

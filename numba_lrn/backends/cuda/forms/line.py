@@ -7,6 +7,8 @@ stores.
 
 import math
 
+from numba_lrn.backends.cuda.forms.stages import chains
+
 WORDS, VECTOR_BYTES = 4, 16  # of the widest access, to a multiple of which its address must be aligned
 SECTOR = 32  # elements of any size: where a tile or a stride begins, a sector does, and a vector
 
@@ -18,14 +20,12 @@ def extent_of(sample: int) -> int:
 
 def sizes(variant, elements):
     """Of a block whose threads compute so many elements at a time, and of its window sums."""
-    terms = variant.before + 1 + variant.after
     return {
+        **chains(variant),
         "THREADS": variant.span,
         "EXTENT": variant.span * elements,  # what a block computes at a time
         "BATCH": elements,
         "TOTALS": elements,
-        "TERMS": terms,
-        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
         "REACH": max(variant.before, variant.after),
         "SECTOR": SECTOR,
     }
@@ -70,7 +70,7 @@ def add_shared(shared, places, totals):
         parts[1] = EMPTY
         for term in range(TERMS):
             place = places[term] + (ORIGIN + slot * THREADS)
-            parts[term % PARTS] = add_term(terms, terms, place, place, parts[term % PARTS])
+            parts[term % CHAINS] = add_term(terms, terms, place, place, parts[term % CHAINS])
         totals[TOTAL + slot] = parts[0] + parts[1]
 
 

@@ -186,7 +186,7 @@ def prefix(local, pointers, integers, par, sums):
                 step = slot // LANES
                 counts = offset + step < n and row + step < last and owns(bases, lane)
                 emit_stages(values, par, slot, slot, totals, lane, counts, shares)
-                if SUMS and lane == LANES - 1:
+                if SHARES and lane == LANES - 1:
                     add_shares(shares, sums)
             for window in range(WINDOWS):
                 for lane in range(LANES):

@@ -14,7 +14,7 @@ is read or written is all there or not at all.
 from typing import Any
 
 from numba_lrn.backends.cuda.forms import line
-from numba_lrn.backends.cuda.forms.stages import adding, emitting
+from numba_lrn.backends.cuda.forms.stages import adding, chains, emitting
 
 BEYOND = 1  # vectors of a thread that are under way, beside those of its rows: of rows that windows reach
 THREADS = 1024  # side by side, for which the compiler keeps registers in half types: 84 % over 55 × 55 instead of 79
@@ -43,15 +43,13 @@ def local_sizes(variant):
 
 def constants(variant):
     """Sizes of local arrays."""
-    terms = variant.before + 1 + variant.after
     return {
+        **chains(variant),
         "Near": variant.tuple_of(variant.phases[0].summed),
         "Values": variant.tuple_of(variant.own),
         "SKEW": variant.span,
         "EDGE": edge(variant),
         "WIDTH": (2 * edge(variant) + 1) * variant.lanes,
-        "TERMS": terms,
-        "PARTS": 2 if terms >= 5 else 1,  # as small.py adds them, so that the forms agree in every bit
         "TOTALS": variant.lanes,
         "LOADS": variant.steps + BEYOND,
         "WORDS": line.WORDS,
@@ -139,7 +137,7 @@ def add(pointers, ground, shared, place, pitch, near, totals, own, par, shares):
         parts[1] = EMPTY
         for term in range(TERMS):
             at = (STEP + term) * WIDTH + (EDGE * LANES + lane) + (term - BEFORE) * SKEW
-            parts[term % PARTS] = add_term(near, near, at, at, parts[term % PARTS])
+            parts[term % CHAINS] = add_term(near, near, at, at, parts[term % CHAINS])
         totals[TOTAL + lane] = parts[0] + parts[1]
 
 

@@ -4,13 +4,9 @@
 neighbouring groups in threads. In shared memory the rows of one step lie side by side for all threads.
 """
 
-from numba_lrn.backends.cuda.forms.stages import adding
+from numba_lrn.backends.cuda.forms.stages import adding, chains
 
-
-def constants(variant):
-    """Partial sums of a window: with two for each lane, fewer roundings of large sums, and a shorter wait."""
-    n = variant.before + 1 + variant.after
-    return {"PARTS": 2 if n >= 5 else 1, "TERMS": n}
+constants = chains
 
 
 def edges(variant):
@@ -79,5 +75,5 @@ def add_terms(near, totals):
         parts[1] = EMPTY
         for term in range(TERMS):
             place = slot + term * LANES
-            parts[term % PARTS] = add_term(near, near, place, place, parts[term % PARTS])
+            parts[term % CHAINS] = add_term(near, near, place, place, parts[term % CHAINS])
         totals[TOTAL + slot] = parts[0] + parts[1]

@@ -183,9 +183,9 @@ def both_phases(local, pointers, ground, par, here, behind, ahead, sums):
     for slot in range(BATCH):
         counts = slot // LANES < mine and slot % LANES < present
         emit_stages(own, par, slot, slot, totals, slot, counts, shares)
-        if SUMS and slot % 8 == 7:
+        if SHARES and slot % 8 == 7:
             add_shares(shares, sums)
-    if SUMS and BATCH % 8 > 0:
+    if SHARES and BATCH % 8 > 0:
         add_shares(shares, sums)
     store_results(pointers, at, mine, pitch, present, own)
     second_phase(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares)
