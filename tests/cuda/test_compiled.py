@@ -163,7 +163,7 @@ def check(variant, capability):
     assert (".shared" in text) >= variant.reduces
     assert not re.search(r"\bcall\b", text)
     assert "st.global" in text
-    check_indices(text)
+    check_indices(variant, text)
     if variant.real == "float32":
         assert ".f64" not in text
     else:
@@ -180,9 +180,12 @@ def check_registers(variant, linked):
     assert -(-linked.registers // 8) * 8 * threads <= 65536
 
 
-def check_indices(text):
-    """The number of the block is not multiplied in 32 bits, where it would overflow."""
-    blocks = re.findall(r"mov\.u32\s+(%r\d+), %ctaid", text)
+def check_indices(variant, text):
+    """The number of the block is not multiplied in 32 bits, where it would overflow: that of a sample, where blocks
+    take lines, which have no more elements than 32 bits hold.
+    """
+    extents = "z" if variant.form in ("flat", "ring", "skew") else "xyz"
+    blocks = re.findall(rf"mov\.u32\s+(%r\d+), %ctaid\.[{extents}]", text)
     assert blocks
     for register in blocks:
         assert not re.search(rf"\b(mul|mad)\.lo\.[su]32[^;]*{register}\b", text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm
-from numba_lrn.backends.cuda import copies, toolkit
+from numba_lrn.backends.cuda import copies, launch, toolkit
 
 COPYING = LocalResponseNorm(3, beta=0.0, axis=0)
 
@@ -30,6 +30,23 @@ def test_between_any_two_layouts(device, seed):
     out = device.put(target)
     COPYING(device.put(source), out)
     np.testing.assert_array_equal(device.get(out), source)
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_threads_take_turns(device, blocks, threads, monkeypatch):
+    """Where there are more words than a launch has threads: along rows, and from row to row."""
+    monkeypatch.setattr(copies, "BLOCKS", blocks)
+    monkeypatch.setattr(copies, "THREADS", threads)
+    copies.moves.cache_clear()
+    launch._moves.cache_clear()
+    source = np.arange(7 * 9 * 50, dtype=np.float32).reshape(7, 9, 50)[::2, ::-1, ::3].transpose(1, 0, 2)
+    out = device.put(np.full((9, 4, 17), -1, np.float32))
+    COPYING(device.put(source), out)
+    np.testing.assert_array_equal(device.get(out), source)
+    copies.moves.cache_clear()
+    launch._moves.cache_clear()
 
 
 def test_the_gaps_of_out_are_left_alone(cupy_device):
@@ -62,6 +79,16 @@ def test_more_axes_than_a_launch_takes():
     strides = tuple(np.zeros(shape, np.float32)[...].strides)
     found = words(shape, strides, tuple(2 * s + 4 * (i == 2) for i, s in enumerate(strides)))
     assert sum(np.prod([int(n) for n in move.launch.scalars[2:6]]) for move in found) == np.prod(shape)
+
+
+def test_the_shortest_axes_take_the_launches():
+    shape = (256, 16, 8, 9, 7, 2)
+    strides = np.zeros([2 * extent for extent in shape], np.uint8)[tuple(slice(None, None, 2) for _ in shape)].strides
+    found = words(shape, tuple(4 * stride for stride in strides), tuple(8 * stride for stride in strides))
+    assert len(found) == 7 * 8
+    assert {move.launch.scalars[5] for move in found} == {2}  # the last axis stays, for neighbouring threads
+    places = {(move.target_offset, move.source_offset) for move in found}
+    assert places == {(4 * at, 8 * at) for at in (i * strides[2] + j * strides[4] for i in range(8) for j in range(7))}
 
 
 def test_no_index_is_negative():

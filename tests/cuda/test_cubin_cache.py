@@ -70,7 +70,10 @@ def test_what_makes_another_entry(folder, monkeypatch, change):
 
 def test_the_versions_are_those_of_the_compilers():
     names = dict(cache.compiler_versions())
-    assert {"numba", "numba-cuda", "cuda-core"} <= names.keys()
+    assert {"numba", "numba-cuda", "llvmlite", "cuda-core"} <= names.keys()
+    # The wheels of CUDA 12 and of later ones have other names.
+    assert any("nvvm" in name or "nvcc" in name for name in names)
+    assert any("nvjitlink" in name for name in names)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,28 @@ print(name, len(code))
     ]
     assert outputs[0][0] == "compiled"
     assert outputs[0][1:] == outputs[1]
+
+
+@pytest.mark.compiled
+def test_settings_of_numba_change_no_kernel(folder):
+    """The key does not have them."""
+    code = """
+import numpy as np
+from numba_lrn.backends.cuda import kernels, report
+from numba_lrn.backends.cuda.blocks import Device
+problem = report.Problem("small", (2, 16, 4, 4), report.NCHW, 1, 3, 0.75)
+(variant,) = problem.variants("forward", np.dtype("float32"), Device())
+text = kernels.ptx(variant, (9, 0))
+print(len(text), ".loc" in text)
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**os.environ, **setting}
+        ).stdout
+        for setting in ({}, {"NUMBA_OPT": "0"}, {"NUMBA_CUDA_DEBUGINFO": "1"})
+    }
+    assert len(found) == 1
+    assert found.pop().split()[1] == "False"
 
 
 @pytest.mark.compiled

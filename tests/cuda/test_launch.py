@@ -123,6 +123,17 @@ def test_beta_zero_copies(device, order):
     np.testing.assert_array_equal(device.get(COPYING.backward(device.put(g), device.put(x), out)), g)
 
 
+@pytest.mark.parametrize("lies", ["x", "grad_output", "out"])
+def test_empty_arrays_of_which_one_lies_within_another(device, lies):
+    whole = Memory(numbers(0, SHAPE))
+
+    def empty(name):
+        return Foreign((2, 0, 4), (48, 16, 4), "f4", whole.address if name == lies else 0, whole)
+
+    out = empty("out")
+    assert OP.backward(empty("grad_output"), empty("x"), out) is out
+
+
 @usefixtures
 @pytest.mark.parametrize("shape", [(0,), (2, 0, 4), (0, 3, 4)])
 def test_arrays_of_no_elements_launch_nothing(device, shape, monkeypatch):

@@ -1,5 +1,7 @@
 """The choice of kernels and grids: what follows from the geometry, and limits of the card."""
 
+import itertools
+import math
 import pickle
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from numba_lrn import LocalResponseNorm
 from numba_lrn.algorithm.recipes import RECIPES
-from numba_lrn.backends.cuda import kernels
+from numba_lrn.backends.cuda import blocks, kernels
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms import line
 from numba_lrn.backends.cuda.phases import CALLERS
@@ -96,6 +98,36 @@ def test_tiles_leave_room_for_what_windows_reach(n, recipe):
             assert launch.variant.form != "prefix"
             assert lead * launch.variant.steps >= reach
             assert (groups - lead) * launch.variant.steps - tile >= reach
+
+
+@pytest.mark.parametrize("recipe", ["forward", "backward", "backward_parameters"])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_grids_of_the_largest_boxes(aligned, recipe):
+    """2³⁵ elements, which make more blocks than a grid is wide: 64 GiB of a half type."""
+    op = LocalResponseNorm(3, axis=(0, 1))
+    for columns in (2**33, 2**33 + 1, 2**35 + 1):
+        for dtype in (np.float16, np.float32):
+            for launch in plan_of(op, recipe, (2, 2, columns), dtype, aligned=aligned, device=H200).launches:
+                assert launch.grid[0] < 2**31
+                assert max(launch.grid[1:]) <= blocks.MAX_GRID
+                threads = math.prod(launch.grid) * math.prod(launch.block)
+                assert threads * launch.variant.lanes * launch.variant.steps >= 4 * columns // 2
+
+
+def test_the_gradients_of_parameters_change_no_form():
+    """Nor, so, a bit of dx: longer axes of wide windows, of which a block holds fewer groups where it sums shares."""
+    found = set()
+    for n, length, inner in itertools.product((255, 386, 449, 511, 513, 601), (1024, 1025, 1072, 3000), (1, 2, 3, 4)):
+        for dtype in ("float32", "float16", "float64"):
+            for axis, shape in ((1, (1, length, inner)), (1, (2, length))):
+                forms = [
+                    [launch.variant.form for launch in plan_of(op, recipe, shape, dtype, device=H200).launches]
+                    for op in [LocalResponseNorm(n, axis=axis)]
+                    for recipe in ("backward", "backward_all")
+                ]
+                assert forms[0] == forms[1]
+                found |= set(forms[0])
+    assert {"wide", "wide_last", "prefix"} <= found
 
 
 def test_results_that_an_earlier_launch_writes_cannot_lie_in_an_input():

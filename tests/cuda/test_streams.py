@@ -175,6 +175,32 @@ def test_the_stream_of_an_array_interface(queue):
     assert queue.launches == [9, 9]
 
 
+@pytest.mark.parametrize(
+    ("stream", "waits"),
+    [(None, ()), (9, (9,)), (5, ()), (1, (0,))],
+    ids=["none", "another", "the same", "the legacy one"],
+)
+@pytest.mark.parametrize("order", ["C", "gaps"])
+def test_other_arrays_beside_those_of_cupy(queue, cupy_device, monkeypatch, order, stream, waits):
+    """What their interface names is waited for, and nothing where it names none."""
+    import cupy
+
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda device=-1: SimpleNamespace(ptr=5))
+    memory = hardware.Memory(np.zeros(SHAPE, np.float32))
+    out = Foreign(SHAPE, None, "f4", memory.address, memory, stream=stream)
+    OP(cupy_device.put(in_order(numbers(3), order)), out)
+    assert set(queue.launches) == {5}
+    events = [(where, what[1]) for where, what, _ in queue.entries if isinstance(what, tuple)]
+    assert events == [(5, handle) for handle in waits] + [(handle, 5) for handle in waits]
+
+
+def test_the_default_stream_has_two_names(queue, cupy_device):
+    memory = hardware.Memory(numbers(5))
+    OP(cupy_device.put(numbers(3)), Foreign(SHAPE, None, "f4", memory.address, memory, stream=1))
+    assert set(queue.launches) == {0}
+    assert not any(isinstance(what, tuple) for _, what, _ in queue.entries)
+
+
 @pytest.mark.parametrize("order", ["C", "gaps"])
 def test_arrays_of_several_streams_wait_for_each_other(queue, numba_device, order):
     """Before the work for what writes the inputs and reads out; after it the others' streams for the work."""
@@ -257,6 +283,23 @@ def test_a_result_is_made_on_the_device_of_x(queue, devices, cupy_device):
     finally:
         cupy.cuda.set_allocator(allocate)
     assert set(made_on) == {1}
+
+
+def test_empty_arrays_have_a_device_too(queue, devices, cupy_device):
+    """Their results, and sums of nothing, are made there."""
+    made_on = []
+    allocate = hardware.host_memory
+    import cupy
+
+    empty = cupy_array_on(1, numbers(7))[:, :0]
+    cupy.cuda.set_allocator(lambda nbytes: (made_on.append(devices.current), allocate(nbytes))[1])
+    try:
+        assert OP(empty).shape == empty.shape
+        OP.backward_parameters(empty, empty)
+    finally:
+        cupy.cuda.set_allocator(allocate)
+    assert set(made_on) == {1}
+    assert devices.prepared == [1]
 
 
 def test_the_current_device_is_restored_after_an_error(queue, devices, cupy_device, monkeypatch):

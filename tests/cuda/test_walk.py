@@ -5,7 +5,7 @@ import pytest
 
 from numba_lrn import LocalResponseNorm, reference
 from numba_lrn.algorithm import recipes
-from numba_lrn.backends.cuda import blocks
+from numba_lrn.backends.cuda import blocks, plan
 from numba_lrn.backends.cuda.forms import walk
 from tests.cuda.plans import LARGE, SMALL, plan_of, run_all
 from tests.cuda.test_derivatives import TRUTHS, assert_derivatives
@@ -107,6 +107,24 @@ def test_cut_planes_change_no_bit(shape, order, before, after, recipe, monkeypat
     results, launch = compute(op, recipe, given, order=order, device=LARGE)
     assert tiles_of(launch) > 1
     assert launch.grid[1] > 1
+    assert_derivatives(op, recipe, results, *given)
+    for result in set(whole) - {"sums"}:
+        assert_same_bits(results[result], whole[result], op)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("order", [NCHW, NHWC])
+def test_more_blocks_than_a_grid_is_wide(order, recipe, monkeypatch):
+    """They are so many only where columns are counted in 64 bits."""
+    op = LocalResponseNorm.from_window((2, 3), (1, 2), (2, 1), 1.0, 0.75, 1.0)
+    given = arrays((3, 5, 7, 9))
+    whole, _ = compute(op, recipe, given, order=order, device=LARGE)
+    monkeypatch.setattr(plan, "FAR_COLUMNS", 0)
+    monkeypatch.setattr(blocks, "MAX_BLOCKS", 3)
+    monkeypatch.setattr(blocks, "WALK_THREADS", 16)
+    results, launch = compute(op, recipe, given, order=order, device=LARGE)
+    assert launch.grid[0] <= 3
+    assert launch.grid[2] > 1
     assert_derivatives(op, recipe, results, *given)
     for result in set(whole) - {"sums"}:
         assert_same_bits(results[result], whole[result], op)

@@ -5,6 +5,9 @@
 | CuPy | CuPy's current one on the array's device | by CuPy, from its memory pool |
 | Numba device array | the one it is bound to, else the default stream | by Numba |
 | others with ``__cuda_array_interface__`` | the one their interface names, else the default stream | only in ``out`` |
+
+A call runs on the stream of ``x``, and waits for those of the other arrays, but for arrays that name none: their
+interface says that nothing need be waited for.
 """
 
 import importlib
@@ -31,7 +34,7 @@ class Layout(NamedTuple):
     strides: tuple[int, ...]  # bytes
     dtype: np.dtype
     device: int  # -1 where there is no memory
-    stream: int | None  # None: the current stream of the array's library
+    stream: int | None  # None: it names none
 
     @property
     def size(self) -> int:
@@ -56,7 +59,10 @@ class Kind(Protocol):
         """Where the array lies; an error calls it ``name``."""
 
     def current_stream(self, device: int) -> int:
-        """The handle of the stream for arrays whose view names none."""
+        """The handle of the stream for work on arrays whose view names none."""
+
+    def awaited_stream(self, layout: Layout) -> int | None:
+        """That of what may still be under way on an array; None where nothing is."""
 
     def empty_like(self, array: Any, name: str) -> Any:
         """A new array in the memory order of ``array``, for results, on the current device."""
@@ -79,12 +85,15 @@ class CupyArrays:
     def view(self, array: Any, name: str) -> View:
         """CuPy has no read-only arrays."""
         data = array.data
-        device = data.device_id if data.ptr else -1
-        return View(Layout(array.shape, array.strides, array.dtype, device, None), data.ptr, True)
+        return View(Layout(array.shape, array.strides, array.dtype, data.device_id, None), data.ptr, True)
 
     def current_stream(self, device: int) -> int:
         """CuPy's current stream of the device."""
         return self._cupy.cuda.get_current_stream(device).ptr
+
+    def awaited_stream(self, layout: Layout) -> int | None:
+        """CuPy's current stream."""
+        return self.current_stream(layout.device)
 
     def empty_like(self, array: Any, name: str) -> Any:
         """CuPy keeps the memory order of dense arrays."""
@@ -110,12 +119,16 @@ class NumbaArrays:
         """Numba's arrays know their context, and the stream that ``bind`` or their making gave them."""
         pointer = array.device_ctypes_pointer.value or 0
         device = array.gpu_data.context.device.id if pointer else -1
-        stream = int(array.stream.handle) if array.stream else 0
+        stream = _handle(int(array.stream.handle)) if array.stream else None
         return View(Layout(array.shape, array.strides, array.dtype, device, stream), pointer, True)
 
     def current_stream(self, device: int) -> int:
-        """Every view of this kind names its stream."""
-        raise AssertionError
+        """The default stream."""
+        return 0
+
+    def awaited_stream(self, layout: Layout) -> int | None:
+        """That which it is bound to."""
+        return layout.stream
 
     def empty_like(self, array: Any, name: str) -> Any:
         """In the memory order of the array, bound to its stream."""
@@ -143,7 +156,7 @@ class SimulatedArrays(NumbaArrays):
         held = array._ary
         pointer = held.ctypes.data if held.size else 0
         device = 0 if pointer else -1
-        stream = 0 if array.stream == 0 else id(array.stream)
+        stream = None if array.stream == 0 else id(array.stream)
         return View(Layout(held.shape, held.strides, held.dtype, device, stream), pointer, held.flags.writeable)
 
     def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
@@ -175,11 +188,17 @@ class ForeignArrays:
         strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
         pointer, read_only = interface["data"]
         device = driver.device_of(pointer) if pointer else -1
-        return View(Layout(shape, tuple(strides), dtype, device, _stream(interface)), pointer or 0, not read_only)
+        stream = interface.get("stream")
+        layout = Layout(shape, tuple(strides), dtype, device, None if stream is None else _handle(stream))
+        return View(layout, pointer or 0, not read_only)
 
     def current_stream(self, device: int) -> int:
-        """Every view of this kind names its stream."""
-        raise AssertionError
+        """The default stream."""
+        return 0
+
+    def awaited_stream(self, layout: Layout) -> int | None:
+        """That which its interface names."""
+        return layout.stream
 
     def empty_like(self, array: Any, name: str) -> Any:
         """The interface has no way to make an array."""
@@ -235,9 +254,9 @@ def _dtype(array: Any, typestr: str, name: str) -> np.dtype:
     return dtype
 
 
-def _stream(interface: dict) -> int:
-    """The interface's numbers for the two default streams are those of the driver."""
-    return interface.get("stream") or 0
+def _handle(stream: int) -> int:
+    """The handle of a stream: the legacy default one has two, and is 0 here."""
+    return 0 if stream == 1 else stream
 
 
 def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ SMALL_BLOCK = 32
 THREADS = 1024  # a multiprocessor: below it, the axis is cut into chunks
 SHARED_BYTES = 48 * 1024
 MAX_GRID = 65535  # of the second and third extents
+MAX_BLOCKS = 2**31 - 1  # of the first
 MAX_ROWS = 2**30  # of a chunk: they are counted in 32 bits
 
 Extents = tuple[int, int, int]
@@ -146,7 +147,8 @@ def _walking(axis: Axis, beside: Axis, variant: Variant, device: Device) -> Bloc
     wanted = device.multiprocessors * THREADS
     chunks = min(-(-wanted // (groups * side * tiles * across)), axis.length // (2 * axis.n), MAX_GRID)
     chunk = -(-axis.length // max(chunks, 1, -(-axis.length // MAX_ROWS)))
-    grid = (groups * tiles, -(-axis.length // chunk), 1)
+    deep = -(-groups * tiles // MAX_BLOCKS)
+    grid = (-(-groups * tiles // deep), -(-axis.length // chunk), deep)
     block = (across, side, 1) if contiguous else (side, across, 1)
     rest = (beside.length, beside.inner, tiles, tile * width, lead)
     return Blocks(grid, block, chunk, rest, nbytes * side * (across + edges), (grid[1], tiles) == (1, 1))

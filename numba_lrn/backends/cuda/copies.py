@@ -112,7 +112,10 @@ def moves(
         axes.append(Axis(itemsize, 1, 1))
         word = 1
     axes = merge([Axis(axis.extent, axis.target // word, axis.source // word) for axis in axes])
-    outer, inner = axes[:-AXES], axes[-AXES:]
+    # A launch for each place along the shortest axes, but for the last one.
+    shortest = sorted(range(len(axes) - 1), key=lambda index: axes[index].extent)[: max(len(axes) - AXES, 0)]
+    outer = [axes[index] for index in shortest]
+    inner = [axis for index, axis in enumerate(axes) if index not in shortest]
     inner = [Axis(1, 0, 0)] * (AXES - len(inner)) + inner
     found = []
     for index in np.ndindex(*(axis.extent for axis in outer)):

@@ -53,7 +53,11 @@ def on_device(ordinal: int) -> Iterator[None]:
 def device_of(pointer: int) -> int:
     """The device that memory is on."""
     attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-    error, ordinal = driver.cuPointerGetAttribute(attribute, pointer)
+    try:
+        error, ordinal = driver.cuPointerGetAttribute(attribute, pointer)
+    except RuntimeError:
+        device(0)  # tells that the driver's library is not there
+        raise
     if error:
         msg = f"the CUDA driver knows no memory at {pointer:#x} ({error.name}); is the array on a CUDA device?"
         raise RuntimeError(msg)

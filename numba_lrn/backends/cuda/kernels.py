@@ -263,6 +263,8 @@ def function(variant: Variant, packs: bool = True) -> Callable:
     namespace["quotient"] = device_function(rebind(quotients.quotient, namespace, "quotient"))
     far = device_function(rebind(quotients.far_quotient, namespace, "far_quotient"))
     namespace["column_quotient"] = far if variant.far else namespace["quotient"]
+    number = quotients.far_block_number if variant.far else quotients.block_number
+    namespace["block_number"] = device_function(rebind(number, namespace, "block_number"))
     namespace["start_of"] = device_function(rebind(columns.start_of, namespace, "start_of"))
     way = "adjacent" if variant.adjacent else "spread"
     for name in ("place", "owns", "load", "store"):

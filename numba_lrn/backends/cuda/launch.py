@@ -257,7 +257,7 @@ def _derive(
     if any(array is None for array in into) and not kind.makes_results and recipe not in ("forward", "backward", "jvp"):
         msg = f"x is of type {full_name(type(x))}; results of that type cannot be made here: pass cupy.asarray(x)"
         raise TypeError(msg)
-    here = layout.size == 0 or driver.current_device() == layout.device
+    here = layout.device in (-1, driver.current_device())
     with contextlib.nullcontext() if here else driver.on_device(layout.device):
         outs = [kind.empty_like(x, "x") if out is None else out for out in outs]
         targets = [kind_of(out).view(out, "out") for out in outs]
@@ -273,8 +273,8 @@ def _derive(
         call = _Call(kind, device, driver.stream(device, handle))
         waiting = []
         for array, view in zip((*others, *outs), (*inputs[1:], *targets), strict=True):
-            stream = _stream_of(kind_of(array), view.layout)
-            if stream != handle:
+            stream = kind_of(array).awaited_stream(view.layout)
+            if stream not in (None, handle):
                 waiting.append(driver.stream(device, stream))
         for stream in waiting:
             driver.wait(call.stream, stream)
@@ -298,7 +298,8 @@ def _checked(array: Any, name: str, x: Any, layout: Layout) -> View:
     check_kind(array, name, x)
     view = kind_of(array).view(array, name)
     check_like(view.layout, name, layout)
-    check_device(view.layout.device, name, layout.device)
+    if layout.size:  # else it may lie nowhere
+        check_device(view.layout.device, name, layout.device)
     return view
 
 

@@ -116,9 +116,13 @@ def _core() -> Any:
     return core
 
 
+# Whatever NUMBA_OPT and NUMBA_CUDA_DEBUGINFO say, which the key of the cache does not have.
+SETTINGS = {"debug": False, "opt": True}
+
+
 def device_function(function: Callable) -> Any:
     """``function`` for use in kernels; plain Python in the simulator."""
-    return function if SIMULATED else cuda.jit(function, device=True)
+    return function if SIMULATED else cuda.jit(function, device=True, **SETTINGS)
 
 
 _lock = threading.Lock()
@@ -162,7 +166,7 @@ def compile_ptx(
     """
     with _lock, _without_driver(compute_capability):
         try:
-            ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability, launch_bounds=launch_bounds)
+            ptx, _ = cuda.compile_ptx(kernel, signature, cc=compute_capability, launch_bounds=launch_bounds, **SETTINGS)
         except AttributeError as error:
             if "module 'numpy' has no attribute" not in str(error):
                 raise

@@ -175,7 +175,8 @@ class Chooser:
         elif self._is_spread(axis, phases):
             form += "_spread"
         if axis.n > DIRECT:
-            variant = self._held(form, axis, phases)
+            # Whether shares are summed too does not count: dx has the same bits with and without.
+            variant = self._held(form, axis, tuple(phase._replace(reduces="") for phase in phases))
             most = blocks.most_groups(variant)
             if -(-axis.length // variant.steps) > most and sum(blocks.halo(axis, phases, variant.steps)) > most // 2:
                 return "prefix"

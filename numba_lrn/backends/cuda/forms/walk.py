@@ -315,8 +315,9 @@ def walk(local, pointers, integers, par, sums):
     values = Values(*local[:FIELDS])
     # Numbers of threads and rows are of 32 bits: comparing in 64 takes two instructions.
     across, down = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
-    group = quotient(cuda.blockIdx.x, tiles)
-    tile_start = (cuda.blockIdx.x - group * tiles) * tile
+    number = block_number()
+    group = column_quotient(number, tiles)
+    tile_start = (number - group * tiles) * tile
     if CONTIGUOUS:
         positions = np.int32((cuda.blockDim.x + 2 * EDGE) * cuda.blockDim.y)
         place = np.int32((down * (cuda.blockDim.x + 2 * EDGE) + EDGE + across) * HOP)
