@@ -19,7 +19,7 @@ from numba_lrn.torch import composite, kernels, operators
 
 def forward(op: LocalResponseNorm, x: Tensor) -> Tensor:
     """y, differentiable with respect to ``x``."""
-    if not differentiated(x):
+    if not differentiated(x) or torch.jit.is_tracing():  # which records a registered operator, and no Function
         return _forward(op, x)
     result: Tensor = Forward.apply(x, op)
     return result
@@ -60,12 +60,16 @@ def differentiated(*tensors: Tensor) -> bool:
 
 
 def _forward(op: LocalResponseNorm, x: Tensor) -> Tensor:
-    return kernels.forward(op, x) if kernels.applies(x) else operators.forward(op, x)
+    if kernels.applies(x):
+        return kernels.forward(op, x)
+    return composite.of(op, x) if forward_ad._current_level >= 0 else operators.forward(op, x)
 
 
 def _backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
     if kernels.applies(grad_output, x):
         return kernels.backward(op, grad_output, x)
+    if forward_ad._current_level >= 0:
+        return composite.backward(op, grad_output, x)
     return operators.backward(op, grad_output, x)
 
 

@@ -45,8 +45,7 @@ def backward_parameters(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -
 def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """dx and the gradients of scale, β and k, with their own gradients."""
     _check(op, x, grad_output=grad_output)
-    scale, beta, k = (torch.tensor(value, dtype=torch.float64) for value in (op.scale, op.beta, op.k))
-    return parameters.backward(grad_output, x, scale, beta, k, op)
+    return parameters.backward_all(op, grad_output, x)
 
 
 def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ Slow and plain: a derivative of any order in any mode is PyTorch's own of :func:
 calls come here.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ def forward(x: Tensor, scale: Parameter, beta: Parameter, k: Parameter, windows:
             dtype = torch.promote_types(dtype, parameter.dtype)
     real = torch.promote_types(dtype, torch.float32)
     scale, beta, k = (value.to(real) if isinstance(value, Tensor) else value for value in (scale, beta, k))
-    with torch.autocast(x.device.type, enabled=False):
+    kind = x.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext():
         wide = x.to(real)
         d = k + scale * window_sum(wide * wide, windows)
         return (wide / d**beta).to(dtype)

@@ -11,7 +11,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from numba_lrn.functional import operator_of
 from numba_lrn.operator import Axes
-from numba_lrn.torch import arrays, autograd, composite, export, operators, parameters
+from numba_lrn.torch import arrays, autograd, composite, export, kernels, operators, parameters
 
 Parameter: TypeAlias = "float | Tensor"
 
@@ -83,9 +83,9 @@ def local_response_norm(
             "the last axis of a smaller tensor, say so: axis=-1"
         )
         raise ValueError(msg)
-    if input.dtype in _HALF and torch.is_autocast_enabled(input.device.type):
+    if input.dtype in _HALF and input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
         input = input.float()  # noqa: A001
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # torch.jit.trace records no Function
         return _recorded(input, size, alpha, beta, k, axis)
     if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(k, Tensor):
         return _with_tensors(input, size, alpha, beta, k, axis)
@@ -102,7 +102,7 @@ def _with_tensors(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: P
     tensors = [value for value in given if isinstance(value, Tensor)]
     if any(tensor.ndim for tensor in tensors):
         return composite.of_window(x, operators.window(window), *given)
-    if autograd.differentiated(*tensors):
+    if autograd.differentiated(*tensors) or not kernels.applies(x, *tensors):
         scale, beta_value, k_value = _as_tensors(operators.window(window), *given)
         return parameters.forward(x, scale, beta_value, k_value, window)
     return autograd.forward(operator_of(size, *_numbers(given), axis), x)
@@ -130,7 +130,7 @@ def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Param
         raise NotImplementedError(msg)
     given = _checked_parameters(alpha, beta, k)
     # A size that varies is a symbol to the compiler; index makes it a number that the graph is guarded by.
-    window = _window(size if isinstance(size, tuple) else operator.index(size), axis)
+    window = _window(_whole(size), _whole(axis))
     if export.is_wanted():
         return export.local_response_norm(x, window, given)
     tensors = [value for value in given if isinstance(value, Tensor)]
@@ -138,7 +138,7 @@ def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Param
         return composite.of_window(x, window, *given)
     result: Tensor
     if tensors:
-        result = torch.ops.numba_lrn.forward_parameters(x, *_as_tensors(window, *given), *window)
+        result = torch.ops.numba_lrn.forward_with_parameters(x, *_as_tensors(window, *given), *window)
     else:
         result = torch.ops.numba_lrn.forward(x, *window, alpha / composite.elements(window), beta, k)
     return result
@@ -149,6 +149,12 @@ def _transforms() -> list[str]:
     """The torch.func transforms around this call, which a compiled function is guarded by."""
     stack = torch._C._functorch.get_interpreter_stack() or []
     return [interpreter.key().name for interpreter in stack]
+
+
+def _whole(given: Axes) -> Axes:
+    if isinstance(given, tuple):
+        return tuple([operator.index(value) for value in given])
+    return operator.index(given)
 
 
 @_constant
@@ -176,5 +182,8 @@ def _numbers(given: Iterable[Parameter], of_tensors: float | None = None) -> tup
 
 def _as_tensors(window: operators.Window, alpha: Parameter, beta: Parameter, k: Parameter) -> list[Tensor]:
     """scale, beta and k as tensors of no dimension, in double precision where something is computed of them."""
-    values = [torch.as_tensor(value, dtype=torch.float64) for value in (alpha, beta, k)]
+    values = [
+        value.to(torch.float64) if isinstance(value, Tensor) else torch.full((), value, dtype=torch.float64)
+        for value in (alpha, beta, k)
+    ]
     return [values[0] / composite.elements(window), *values[1:]]

@@ -57,11 +57,8 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
     return arrays.as_tensor(for_g, x), arrays.as_tensor(for_x, x)
 
 
-def backward_all(
-    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and of three tensors of no dimension; nothing waits for those of a CUDA device."""
-    op = with_values(scale, beta, k, *window)
+def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and, in float64 on its device, of scale, beta and k; nothing waits for them."""
     given = arrays.as_array(grad_output), arrays.as_array(x)
     if x.is_cpu:
         array, *numbers = _launch(x).backward_all(op, *given)
@@ -69,8 +66,17 @@ def backward_all(
     else:
         dx, gradients = torch.empty_like(x), torch.empty(3, dtype=torch.float64, device=x.device)
         _launch(x).backward_all(op, *given, into=(arrays.as_array(dx), arrays.as_array(gradients)))
+    of_scale, of_beta, of_k = (gradient.clone() for gradient in gradients)  # as results must not share memory
+    return dx, of_scale, of_beta, of_k
+
+
+def backward_with_parameters(
+    grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and of three tensors of no dimension, each of the kind of its tensor."""
+    dx, *gradients = backward_all(with_values(scale, beta, k, *window), grad_output, x)
     of_scale, of_beta, of_k = (
-        gradient.to(device=number.device, dtype=number.dtype, copy=True)
+        gradient.to(device=number.device, dtype=number.dtype)
         for gradient, number in zip(gradients, (scale, beta, k), strict=True)
     )
     return dx, of_scale, of_beta, of_k
@@ -100,9 +106,13 @@ def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: f
 
 
 def with_values(scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> LocalResponseNorm:
-    """The operator of the present values of tensors."""
+    """The operator of the present values of tensors. On a CUDA device the host waits for these, once."""
     axis, before, after = window
-    return operator(axis, before, after, scale.item(), beta.item(), k.item())
+    if scale.is_cuda and scale.device == beta.device == k.device:
+        values = torch.stack([number.detach().double() for number in (scale, beta, k)]).tolist()
+    else:
+        values = [number.item() for number in (scale, beta, k)]
+    return operator(axis, before, after, *values)
 
 
 def _launch(x: Tensor) -> Any:

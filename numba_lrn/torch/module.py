@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from numba_lrn.checks import finite
 from numba_lrn.operator import Axes
 from numba_lrn.torch.functional import Parameter, local_response_norm
 
@@ -108,17 +109,22 @@ class LocalResponseNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments; as PyTorch's where those are its own."""
-        numbers = [
-            f"{name}={getattr(self, name).item():.6g}" if name in self.learnable else f"{name}={getattr(self, name)}"
-            for name in _NUMBERS
-        ]
+        numbers = [f"{name}={_shown(getattr(self, name))}" for name in _NUMBERS]
         further = [f"axis={self.axis}"] * (self.axis != 1) + [f"learnable={self.learnable}"] * bool(self.learnable)
         return ", ".join([str(self.size), *numbers, *further])
 
 
+def _shown(number: Any) -> str:
+    """A number, or the value of a learnt one, which has none on the device meta."""
+    if not isinstance(number, Tensor):
+        return str(number)
+    return "?" if number.is_meta else f"{number.item():.6g}"
+
+
 def _logarithm(name: str, value: Any) -> float:
     """Of a number that is learnt."""
-    if value > 0:
-        return math.log(value)
-    msg = f"a learnable {name} is kept positive, got {value!r}; take a positive one"
+    number = finite(value, name)
+    if number > 0:
+        return math.log(number)
+    msg = f"a learnable {name} is kept positive, got {number!r}; take a positive one"
     raise ValueError(msg)

@@ -22,10 +22,10 @@ torch.library.define(
     "numba_lrn::backward", f"(Tensor grad_output, Tensor x, {_WINDOW}, float scale, float beta, float k) -> Tensor"
 )
 torch.library.define(
-    "numba_lrn::forward_parameters", f"(Tensor x, Tensor scale, Tensor beta, Tensor k, {_WINDOW}) -> Tensor"
+    "numba_lrn::forward_with_parameters", f"(Tensor x, Tensor scale, Tensor beta, Tensor k, {_WINDOW}) -> Tensor"
 )
 torch.library.define(
-    "numba_lrn::backward_parameters",
+    "numba_lrn::backward_with_parameters",
     f"(Tensor grad_output, Tensor x, Tensor scale, Tensor beta, Tensor k, {_WINDOW}) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
 )
@@ -77,18 +77,18 @@ def _backward(grad_output: Tensor, x: Tensor, *of: Any) -> Tensor:
     return kernels.backward(kernels.operator(*of), grad_output, x)
 
 
-@torch.library.impl("numba_lrn::forward_parameters", _DEVICES)
-def _forward_parameters(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> Tensor:
+@torch.library.impl("numba_lrn::forward_with_parameters", _DEVICES)
+def _forward_with_parameters(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> Tensor:
     _refuse_forward_mode()
     return kernels.forward(kernels.with_values(scale, beta, k, *window), x)
 
 
-@torch.library.impl("numba_lrn::backward_parameters", _DEVICES)
-def _backward_parameters(
+@torch.library.impl("numba_lrn::backward_with_parameters", _DEVICES)
+def _backward_with_parameters(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _refuse_forward_mode()
-    return kernels.backward_all(grad_output, x, scale, beta, k, *window)
+    return kernels.backward_with_parameters(grad_output, x, scale, beta, k, *window)
 
 
 @torch.library.register_fake("numba_lrn::forward")
@@ -101,13 +101,13 @@ def _fake_backward(grad_output: Tensor, x: Tensor, *of: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake("numba_lrn::forward_parameters")
-def _fake_forward_parameters(x: Tensor, *of: Any) -> Tensor:
+@torch.library.register_fake("numba_lrn::forward_with_parameters")
+def _fake_forward_with_parameters(x: Tensor, *of: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake("numba_lrn::backward_parameters")
-def _fake_backward_parameters(
+@torch.library.register_fake("numba_lrn::backward_with_parameters")
+def _fake_backward_with_parameters(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(scale), torch.empty_like(beta), torch.empty_like(k)
@@ -124,13 +124,13 @@ def _backward_of_forward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, 
     return torch.ops.numba_lrn.backward(grad_output, x, *ctx.of), *[None] * len(ctx.of)
 
 
-def _save_for_backward_parameters(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_with_parameters(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:4])
     ctx.window = inputs[4:]
 
 
-def _backward_of_forward_parameters(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    found = torch.ops.numba_lrn.backward_parameters(grad_output, *ctx.saved_tensors, *ctx.window)
+def _backward_of_forward_with_parameters(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    found = torch.ops.numba_lrn.backward_with_parameters(grad_output, *ctx.saved_tensors, *ctx.window)
     return *found, None, None, None
 
 
@@ -144,7 +144,9 @@ def _refuse_second(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]
 
 torch.library.register_autograd("numba_lrn::forward", _backward_of_forward, setup_context=_save_for_backward)
 torch.library.register_autograd(
-    "numba_lrn::forward_parameters", _backward_of_forward_parameters, setup_context=_save_for_backward_parameters
+    "numba_lrn::forward_with_parameters",
+    _backward_of_forward_with_parameters,
+    setup_context=_save_with_parameters,
 )
 torch.library.register_autograd("numba_lrn::backward", _refuse_second)
-torch.library.register_autograd("numba_lrn::backward_parameters", _refuse_second)
+torch.library.register_autograd("numba_lrn::backward_with_parameters", _refuse_second)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import autograd, composite, kernels, operators
@@ -29,6 +29,12 @@ def backward(
     return result
 
 
+def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x and of the numbers of ``op``, which lie where ``x`` does; differentiable in their turn."""
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = BackwardAll.apply(grad_output, x, op)
+    return result
+
+
 def _formula(window: LocalResponseNorm, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor) -> Tensor:
     return composite.forward(x, scale, beta, k, window.windows(x.ndim))
 
@@ -36,6 +42,15 @@ def _formula(window: LocalResponseNorm, x: Tensor, scale: Tensor, beta: Tensor, 
 def _backward_formula(window: LocalResponseNorm, grad_output: Tensor, *primals: Tensor) -> tuple[Tensor, ...]:
     result: tuple[Tensor, ...] = composite.pull(functools.partial(_formula, window), primals, grad_output)
     return result
+
+
+def _backward_all_formula(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    return _backward_formula(op, grad_output, x, *_numbers(op, x))
+
+
+def _numbers(op: LocalResponseNorm, x: Tensor) -> list[Tensor]:
+    """scale, beta and k as tensors beside ``x``, without a copy from the host, which would wait."""
+    return [torch.full((), value, dtype=torch.float64, device=x.device) for value in (op.scale, op.beta, op.k)]
 
 
 def _forward_rule(function: Callable[..., Any]) -> Any:
@@ -48,7 +63,7 @@ class _OfTensors(Function):
     """A function of some tensors and a window: what its subclasses save, and the rules that take the formula."""
 
     @staticmethod
-    def formula(window: LocalResponseNorm, *tensors: Tensor) -> Any:
+    def formula(op: LocalResponseNorm, /, *tensors: Tensor) -> Any:
         """The function by PyTorch's own operations."""
         raise NotImplementedError
 
@@ -75,7 +90,9 @@ class Forward(_OfTensors):
     def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
         if kernels.applies(x, scale, beta, k):
             return kernels.forward(kernels.with_values(scale, beta, k, *operators.window(window)), x)
-        result: Tensor = torch.ops.numba_lrn.forward_parameters(x, scale, beta, k, *operators.window(window))
+        if forward_ad._current_level >= 0:
+            return _formula(window, x, scale, beta, k)
+        result: Tensor = torch.ops.numba_lrn.forward_with_parameters(x, scale, beta, k, *operators.window(window))
         return result
 
     @staticmethod
@@ -95,8 +112,10 @@ class Backward(_OfTensors):
         grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
     ) -> tuple[Tensor, ...]:
         if kernels.applies(grad_output, x, scale, beta, k):
-            return kernels.backward_all(grad_output, x, scale, beta, k, *operators.window(window))
-        result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_parameters(
+            return kernels.backward_with_parameters(grad_output, x, scale, beta, k, *operators.window(window))
+        if forward_ad._current_level >= 0:
+            return _backward_formula(window, grad_output, x, scale, beta, k)
+        result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_with_parameters(
             grad_output, x, scale, beta, k, *operators.window(window)
         )
         return result
@@ -104,4 +123,27 @@ class Backward(_OfTensors):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         function = functools.partial(_backward_formula, ctx.op)
+        return *composite.pull(function, ctx.saved_tensors, cotangents), None
+
+
+class BackwardAll(_OfTensors):
+    """The gradients of x and of an operator's numbers, of grad_output and x."""
+
+    formula = staticmethod(_backward_all_formula)
+    jvp = _forward_rule(_backward_all_formula)
+
+    @staticmethod
+    def forward(grad_output: Tensor, x: Tensor, op: LocalResponseNorm) -> tuple[Tensor, ...]:
+        if kernels.applies(grad_output, x):
+            return kernels.backward_all(op, grad_output, x)
+        if forward_ad._current_level >= 0:
+            return _backward_all_formula(op, grad_output, x)
+        result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_with_parameters(
+            grad_output, x, *_numbers(op, x), *operators.window(op)
+        )
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        function = functools.partial(_backward_all_formula, ctx.op)
         return *composite.pull(function, ctx.saved_tensors, cotangents), None

@@ -42,6 +42,18 @@ def test_arguments_that_vary():
         close(function(x, size, alpha, 0.75, 0.7), theirs(x, size, alpha, 0.75, 0.7))
 
 
+def test_axes_and_sizes_that_vary():
+    function = compiled(lambda x, size, axis: local_response_norm(x, size, 1.5, axis=axis))
+    x = random(5)
+    for size, axis in ((3, 1), (4, 2), (5, -1)):
+        close(function(x, size, axis), theirs(x.movedim(axis, 1), size, 1.5).movedim(1, axis))
+    for dynamic in (None, True):
+        function = compiled(lambda x, n: local_response_norm(x, (n, x.shape[3]), 1.5, axis=(2, 3)), dynamic=dynamic)
+        for n, shape in ((3, SHAPE), (4, SHAPE), (4, (2, 3, 6, 5))):
+            x = random(6, shape)
+            close(function(x, n), local_response_norm(x, (n, shape[3]), 1.5, axis=(2, 3)))
+
+
 def test_parameters_with_dimensions():
     x, alpha = random(6), random(7, (4,)).abs()
     close(compiled(lambda x, a: local_response_norm(x, 4, a))(x, alpha), theirs(x, 4, alpha))
@@ -73,10 +85,9 @@ def test_transforms_inside(name):
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
-@pytest.mark.parametrize("fullgraph", [True, False])
-def test_forward_mode_from_outside_is_refused(warm, fullgraph):
+def test_forward_mode_from_outside_is_refused(warm):
     x = random(10)
-    function = torch.compile(ours, fullgraph=fullgraph, backend="aot_eager")
+    function = compiled(ours)
     if warm:
         function(x)
     with (
@@ -86,6 +97,22 @@ def test_forward_mode_from_outside_is_refused(warm, fullgraph):
         function(forward_ad.make_dual(x, x.flip(1)))
     if warm:
         close(function(x), ours(x, theirs))
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
+def test_forward_mode_from_outside_where_graphs_may_break(warm):
+    """The call is not compiled then."""
+    x = random(10)
+    function = torch.compile(ours, backend="aot_eager")
+    if warm:
+        function(x)
+    found = []
+    for either in (function, ours):
+        with forward_ad.dual_level():
+            found.append(forward_ad.unpack_dual(either(forward_ad.make_dual(x, x.flip(1)))))
+    close(found[0].primal, found[1].primal)
+    close(found[0].tangent, found[1].tangent)
+    close(function(x), ours(x, theirs))
 
 
 def test_forward_mode_from_outside_is_refused_for_pytorchs_formula_too():

@@ -7,7 +7,7 @@ import pytest
 
 from numba_lrn.torch import LocalResponseNorm
 from tests.support import optional
-from tests.torch.common import ALPHA, ARGUMENTS, BETA, K, close, local_response_norm, random, theirs, torch
+from tests.torch.common import ALPHA, ARGUMENTS, BETA, OPERATOR, K, close, local_response_norm, random, theirs, torch
 
 
 class Calls(torch.nn.Module):
@@ -40,6 +40,42 @@ def test_tracing_records_one_operator():
     traced = torch.jit.trace(LocalResponseNorm(*ARGUMENTS), x)
     assert "numba_lrn::forward" in str(traced.graph)
     close(traced(2 * x), theirs(2 * x, *ARGUMENTS))
+
+
+@pytest.mark.parametrize("learnable", [(), ("alpha", "beta")])
+def test_traced_models_keep_their_weights(learnable):
+    """Saved and loaded, with gradients, learnt numbers among them."""
+    x = random(3)
+
+    def model(alpha):
+        torch.manual_seed(0)
+        layer = LocalResponseNorm(4, alpha, learnable=learnable)
+        return torch.nn.Sequential(torch.nn.Conv2d(7, 6, 1), layer).double()
+
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(model(1.5), x), buffer)
+    buffer.seek(0)
+    loaded, own = torch.jit.load(buffer), model(2.5 if learnable else 1.5)
+    loaded.load_state_dict(own.state_dict())
+    close(loaded(2 * x), own(2 * x))
+    for either in (loaded, own):
+        either(x).pow(2).sum().backward()
+    for got, expected in zip(loaded.parameters(), own.parameters(), strict=True):
+        close(got.grad, expected.grad)
+
+
+def test_tracing_freezes_no_number_without_a_gradient():
+    x = random(3)
+    with torch.no_grad():
+        traced = torch.jit.trace(lambda x, alpha: local_response_norm(x, 3, alpha), (x, torch.tensor(1.0)))
+    close(traced(x, torch.tensor(50.0)), theirs(x, 3, 50.0))
+
+
+def test_tracing_operators_of_the_package():
+    x = random(3, requires_grad=True)
+    traced = torch.jit.trace(lambda x: OPERATOR(2 * x), x)
+    close(traced(x), theirs(2 * x, *ARGUMENTS))
+    close(*(torch.autograd.grad(function(x).sum(), x)[0] for function in (traced, lambda x: OPERATOR(2 * x))))
 
 
 def in_onnxruntime(model, x, **options):

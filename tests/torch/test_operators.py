@@ -40,6 +40,6 @@ def test_backward(name):
 def test_parameters(requires_grad):
     x = random(6, dtype="float32")
     numbers = [torch.tensor(value, requires_grad=requires_grad) for value in NUMBERS]
-    check(operators.forward_parameters, x, *numbers, *WINDOW)
+    check(operators.forward_with_parameters, x, *numbers, *WINDOW)
     if not requires_grad:
-        check(operators.backward_parameters, torch.ones_like(x), x, *numbers, *WINDOW)
+        check(operators.backward_with_parameters, torch.ones_like(x), x, *numbers, *WINDOW)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from numba_lrn import LocalResponseNorm as OperatorOfThePackage
+from numba_lrn.torch import LocalResponseNorm
 from tests.torch.common import ALPHA, ARGUMENTS, BETA, K, close, local_response_norm, ours, random, theirs, torch
 
 vmap, grad = torch.func.vmap, torch.func.grad
@@ -79,3 +81,74 @@ def test_functional_call_of_an_ensemble():
     x = random(10, (2, 5, 3))
     got = vmap(lambda state: torch.func.functional_call(modules[0], state, x))(states)
     close(got, torch.stack([module(x) for module in modules]))
+
+
+# Where a mode, a tracer or a device without memory looks on.
+
+
+class Watching(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        return function(*arguments, **(options or {}))
+
+
+FORWARD_MODE = {
+    "jvp": lambda f: lambda x: torch.func.jvp(lambda x: ours(x, f), (x,), (x.flip(1),))[1],
+    "jvp of grad": lambda f: (
+        lambda x: torch.func.jvp(torch.func.grad(lambda x: ours(x, f).pow(3).sum()), (x,), (x.flip(1),))[1]
+    ),
+    "grad of jvp": lambda f: torch.func.grad(
+        lambda x: torch.func.jvp(lambda x: ours(x, f), (x,), (x.detach().flip(1),))[1].pow(2).sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD_MODE)
+def test_forward_mode_under_a_dispatch_mode(name):
+    x = random(21, (1, 3, 2))
+    expected = FORWARD_MODE[name](theirs)(x)
+    with Watching():
+        close(FORWARD_MODE[name](local_response_norm)(x), expected)
+    traced = torch.fx.experimental.proxy_tensor.make_fx(FORWARD_MODE[name](local_response_norm))(x)
+    close(traced(x), expected)
+
+
+def test_hessian_in_forward_mode_for_every_column():
+    x = random(22, (1, 3, 2))
+    got, expected = (
+        torch.autograd.functional.hessian(
+            lambda x, f=f: ours(x, f).pow(3).sum(), x, vectorize=True, outer_jacobian_strategy="forward-mode"
+        )
+        for f in (local_response_norm, theirs)
+    )
+    close(got, expected)
+
+
+def on_meta(*shape, dtype=torch.float32):
+    return torch.empty(*shape, dtype=dtype, device="meta")
+
+
+def test_meta_tensors():
+    """Of half types, with learnable numbers, and in derivatives beyond the registered operators."""
+    for dtype in (torch.float16, torch.float32):
+        y = ours(on_meta(2, 6, 4, 5, dtype=dtype))
+        assert (y.device.type, y.dtype, y.shape) == ("meta", dtype, (2, 6, 4, 5))
+    module = LocalResponseNorm(3, 1.5, learnable=("alpha", "beta")).to("meta")
+    assert "learnable" in repr(module)
+    with torch.no_grad():
+        assert module(on_meta(1, 4, 2)).device.type == "meta"
+    x = on_meta(1, 4, 2)
+    assert torch.func.hessian(lambda x: ours(x).pow(3).sum())(x).shape == (1, 4, 2, 1, 4, 2)
+    assert local_response_norm(x, 3, on_meta(4, 1)).device.type == "meta"
+
+
+def test_gradients_of_the_numbers_lie_where_x_does():
+    op = OperatorOfThePackage(4, 1.5)
+    x = on_meta(1, 4, 2)
+    assert {gradient.device.type for gradient in op.backward_all(x, x)} == {"meta"}
+    assert {gradient.dtype for gradient in op.backward_parameters(x, x)} == {torch.float64}
+
+
+def test_numbers_without_a_gradient_in_a_graph():
+    x, alpha = random(23), torch.tensor(1.5, dtype=torch.float64)
+    traced = torch.fx.experimental.proxy_tensor.make_fx(lambda x, alpha: local_response_norm(x, 3, alpha))(x, alpha)
+    close(traced(x, 2 * alpha), theirs(x, 3, 3.0))
