@@ -1,6 +1,7 @@
 """The command line: which command, its arguments, and every error as one line with an exit status."""
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -100,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         options = make_parser(arguments).parse_args(_join_negative_values(arguments))
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
     except SystemExit as stop:  # argparse's way to end: --help, --version, an error
         return stop.code if isinstance(stop.code, int) else 2
     except ImportError as error:
@@ -109,12 +111,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {error.name} is not installed: pip install 'numba-lrn[bench]'", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as of `| head`, which has seen enough; nothing more may be written, at exit neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return CLOSED_PIPE
+    except OSError as error:  # as of a full disk
+        _write_no_more()
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return status
+
+
+def _write_no_more() -> None:
+    """Let what is left for standard output go nowhere, at exit too."""
+    with contextlib.suppress(AttributeError, OSError):  # it was closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser(arguments: Sequence[str]) -> Parser:

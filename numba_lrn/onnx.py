@@ -29,7 +29,10 @@ __all__ = ["LRN"]
 class LRN(OpRun):  # type: ignore[misc, unused-ignore]  # untyped where onnx is not installed
     """The operator ``LRN`` of ONNX, opset 1 and 13: :func:`numba_lrn.conventions.onnx` on the node's attributes.
 
-    float16, bfloat16 (ml_dtypes), float32 and float64 inputs of any rank from 2; NaN and Inf stay in their windows.
+    y[c] = x[c] · (bias + alpha/size · Σ x[j]²)^(−beta), j from c − (size − 1)//2 to c + size//2, clipped: an even size
+    has its extra element after the centre. float16, bfloat16 (ml_dtypes), float32 and float64 inputs of any rank from
+    2; NaN and Inf stay in their windows. onnx's evaluator does not hand it on to functions that a model defines: inline
+    them first (``onnx.inliner.inline_local_functions``).
     """
 
     op_domain = ""

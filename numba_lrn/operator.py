@@ -151,9 +151,10 @@ class LocalResponseNorm:
             axes[0] if single else axes,
             before[0] if single else before,
             after[0] if single else after,
-            scale,
-            beta,
-            k,
+            # −0 becomes 0: operators that are equal give equal results.
+            scale + 0.0,
+            beta + 0.0,
+            k + 0.0,
         )
         for name, value in zip(("axis", "before", "after", "scale", "beta", "k"), state, strict=True):
             object.__setattr__(self, name, value)

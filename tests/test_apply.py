@@ -181,6 +181,16 @@ def write_negative_shape(folder):
     (folder / "x.npy").write_bytes((folder / "x.npy").read_bytes().replace(b"(4, 5)", b"(-4,5)"))
 
 
+def write_shape(shape):
+    def write(folder):
+        np.save(folder / "x.npy", sample((4, 5)))
+        data = (folder / "x.npy").read_bytes()
+        spare = len(shape) - len(b"(4, 5)")
+        (folder / "x.npy").write_bytes(data.replace(b"(4, 5), }" + b" " * spare, shape + b", }"))
+
+    return write
+
+
 def write_nothing_at_all(folder):
     pass
 
@@ -202,6 +212,8 @@ def saves(x):
         (write_truncated_header, r"x\.npy is not a \.npy file, or a damaged one: EOF"),
         (write_damaged_header, r"x\.npy is not a \.npy file, or a damaged one: "),
         (write_negative_shape, r"truncated: its header promises"),
+        (write_shape(b"(0, 99999999999999999999)"), r"x\.npy is not a \.npy file, or a damaged one: its shape is"),
+        (write_shape(b"(True, 5)"), r"x\.npy is not a \.npy file, or a damaged one: its shape is"),
         (write_nothing_at_all, r"INPUT .*x\.npy does not exist"),
         (write_folder, r"cannot read .*x\.npy: Is a directory"),
         (saves(np.arange(6)), r"x\.npy holds int64; .*add --dtype float32 to convert it"),

@@ -103,6 +103,10 @@ def test_every_output_tells_the_same(result, capsys):
         (["--min-time", "-1"], ["--min-time"]),
         (["--max-noise", "2"], ["0.02 is 2 %"]),
         (["--json", "no/such/folder/x.json"], ["no folder"]),
+        (["--json", "."], ["--json . cannot be written", "Is a directory"]),
+        (["--csv", "/proc/x.csv"], ["--csv /proc/x.csv cannot be written"]),
+        (["compare", "a.json", "b.json", "--fail-above", "nan"], ["--fail-above", "nan"]),
+        (["compare", "a.json", "b.json", "--fail-above", "0"], ["--fail-above", "0"]),
         (["--plot", "x.gif"], [".png"]),
         (["compare", "missing.json", "missing.json"], ["missing.json"]),
     ],
@@ -113,6 +117,26 @@ def test_a_wrong_argument_gets_one_line_and_status_2(arguments, words, capsys):
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert all(word in line for word in words), line
+
+
+def test_files_are_tried_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    """What is there is left as it is, and nothing new is left there."""
+    old, new = tmp_path / "old.json", tmp_path / "new.csv"
+    old.write_text("results")
+    tail = ["--markdown", str(tmp_path)]
+    assert main(["bench", "--json", str(old), "--csv", str(new), *tail]) == 2
+    assert old.read_text() == "results"
+    assert sorted(tmp_path.iterdir()) == [old]
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_bfloat16_without_its_package_is_left_out(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    arguments = ["--shape", "2,3,4,5", "--size", "3", "--dtype", "float32,bfloat16", "--min-time", "0.001"]
+    assert main(["bench", *arguments, "--layout", "nchw", "--direction", "forward"]) == 0
+    captured = capsys.readouterr()
+    assert "float32" in captured.out
+    assert "bfloat16 needs ml_dtypes" in captured.out + captured.err
 
 
 def test_cuda_is_refused_with_the_reason_where_there_is_none(capsys):

@@ -1,6 +1,7 @@
 """The command line: its help, its exit statuses, one line for each error, and what it does not import."""
 
 import importlib.metadata
+import pathlib
 import subprocess
 import sys
 import types
@@ -167,6 +168,20 @@ def test_a_reader_that_goes_away_is_no_error():
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait(timeout=120) == 141
+
+
+def test_a_full_disk_is_one_line_and_status_2():
+    with pathlib.Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "numba_lrn", "info"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "numba-lrn: error: [Errno 28] No space left on device\n"
+
+
+def test_a_standard_output_that_is_closed():
+    command = f"{sys.executable} -m numba_lrn info >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["apply", "--help"], ["apply", "x.npy", "y.npy"]])

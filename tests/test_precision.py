@@ -138,6 +138,16 @@ def test_error_does_not_grow_with_the_length(n, layout):
     assert segments.max() < 1.1 * segments.min()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_exponents_beyond_the_type(dtype):
+    """d^(−β) is 0, 1 or Inf."""
+    x = np.array([[0.0, 1.0, -2.0]]).astype(DTYPES[dtype])
+    for beta in (1e39, 1e300):
+        for sign, powers in ((1, (1, 0, 0)), (-1, (1, np.inf, np.inf))):
+            got = LocalResponseNorm(1, 1.0, sign * beta, 1.0)(x)
+            np.testing.assert_array_equal(got.astype(float), x.astype(float) * powers)
+
+
 def test_results_among_the_subnormal_halves():
     """The spacing of float16 stops shrinking below 2^-14; rounded once, these results are within half of *that*."""
     rng = np.random.default_rng(0)

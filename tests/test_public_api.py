@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import math
 import pickle
 import types
 
@@ -171,6 +172,15 @@ def test_equality_and_hash():
     assert all(op != LocalResponseNorm(5) for op in different)
     assert LocalResponseNorm(5) != "LocalResponseNorm(5)"
     assert LocalResponseNorm(5).__eq__(5) is NotImplemented
+
+
+def test_negative_zeros_are_zeros():
+    """Else results would depend on which of two equal operators came first."""
+    for op in (LocalResponseNorm(3, -0.0, -0.0, -0.0), LocalResponseNorm.from_window(1, 1, 1, -0.0, -0.0, -0.0)):
+        assert [math.copysign(1.0, number) for number in (op.scale, op.beta, op.k)] == [1.0] * 3
+    x = np.full((1, 4, 3), 1e-30, np.float32)
+    for k in (-0.0, 0.0):
+        assert (lrn.local_response_norm(x, 3, alpha=-1.0, beta=3.0, k=k) == np.inf).all()
 
 
 @EVERY_OPERATOR

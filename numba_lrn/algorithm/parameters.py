@@ -18,6 +18,8 @@ WIDE_BETA64 = 4.0
 
 def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     """The fields of formulas.Parameters."""
+    largest = float(np.finfo(real).max)  # for all d but 1 d^(-β) is 0 or Inf long before
+    beta = min(max(beta, -largest), largest)
     # 15 bits, so that a product with an exponent of up to 9 bits is exact; in float64 42, for exponents of 11.
     if real is np.float32:
         high = float((np.float32(-beta).view(np.uint32) & np.uint32(0xFFFFFE00)).view(np.float32))

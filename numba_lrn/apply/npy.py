@@ -49,6 +49,9 @@ def map_npy(path: Path) -> NDArray[Any]:
     if dtype.hasobject:
         msg = f"{path} holds Python objects; save it as an array of numbers, for example with x.astype('float32')"
         raise InputError(msg)
+    if not all(type(extent) is int and extent <= sys.maxsize for extent in shape):
+        msg = f"{path} is not a .npy file, or a damaged one: its shape is {shape}"
+        raise InputError(msg)
     promised = math.prod(shape) * dtype.itemsize
     if held < promised or min(shape, default=0) < 0:
         msg = f"{path} is truncated: its header promises {promised:,} bytes of {dtype} {shape}, {held:,} are there"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -98,7 +99,7 @@ def add_bench_parser(subparsers: Any) -> None:
     compare.add_argument("second", type=pathlib.Path)
     compare.add_argument("--by", choices=("time", "roof"), default="time", help="compare times, or times over the roof")
     compare.add_argument(
-        "--fail-above", type=float, metavar="RATIO", help="exit with 1 if a ratio is above and its interval clear of 1"
+        "--fail-above", type=_ratio, metavar="RATIO", help="exit with 1 if a ratio is above and its interval clear of 1"
     )
     _name_nearest_option(compare)
 
@@ -325,6 +326,13 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _ratio(text: str) -> float:
+    ratio = float(text)  # a ValueError is argparse's to tell
+    if not (math.isfinite(ratio) and ratio > 0):
+        raise ValueError
+    return ratio
+
+
 def _threads(asked: int | None) -> int:
     most = numba.config.NUMBA_NUM_THREADS
     if asked is None:
@@ -338,38 +346,46 @@ def _threads(asked: int | None) -> int:
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse a file that cannot be written before anything is run."""
     for option in ("json", "csv", "markdown", "plot"):
-        path = getattr(options, option)
-        if path and path != "-" and not pathlib.Path(path).resolve().parent.is_dir():
-            msg = f"--{option} {path}: there is no folder {pathlib.Path(path).parent}"
+        if getattr(options, option) in (None, "-"):
+            continue
+        path = pathlib.Path(getattr(options, option))
+        if not path.resolve().parent.is_dir():
+            msg = f"--{option} {path}: there is no folder {path.parent}"
             raise BadArgumentError(msg)
+        is_new = not path.is_symlink() and not path.exists()
+        try:
+            path.open("a").close()
+        except OSError as error:
+            msg = f"--{option} {path} cannot be written: {error.strerror}"
+            raise BadArgumentError(msg) from None
+        if is_new:
+            path.unlink()
     if options.plot:
         check_plot(options.plot)
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:
-    """The table on the terminal, and the files that were asked for."""
+    """The table on the terminal, first, then the files that were asked for."""
     texts: dict[str, Callable[[], str]] = {
         "json": lambda: report.to_json() + "\n",
         "csv": report.to_csv,
         "markdown": report.to_markdown,
     }
-    to_standard_output = False
+    paths = {option: getattr(options, option) for option in texts}
+    if "-" not in paths.values():
+        console = _console(sys.stdout)
+        if console is None:
+            sys.stdout.write(report.to_plain())
+        else:
+            report.print_rich(console)
     for option, text in texts.items():
-        path = getattr(options, option)
+        path = paths[option]
         if path == "-":
             sys.stdout.write(text())
-            to_standard_output = True
         elif path:
             pathlib.Path(path).write_text(text())
     if options.plot and report.rows:
         draw(report, options.plot)
-    if to_standard_output:
-        return
-    console = _console(sys.stdout)
-    if console is None:
-        sys.stdout.write(report.to_plain())
-    else:
-        report.print_rich(console)
 
 
 def _refuse(command: str, error: Exception) -> int:

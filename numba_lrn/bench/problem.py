@@ -159,7 +159,7 @@ def numpy_dtype(name: str) -> "np.dtype[Any]":
             import ml_dtypes
         except ImportError:
             msg = "bfloat16 needs ml_dtypes: pip install 'numba-lrn[bench]'"
-            raise ImportError(msg) from None
+            raise ImportError(msg, name="ml_dtypes") from None
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     return np.dtype(name)

@@ -225,18 +225,16 @@ class Bench:
 
     def _problem(self, case: Case, layout: str, dtype: str) -> Problem:
         problem = Problem(case, layout, dtype)
+        try:
+            nbytes = problem.nbytes
+        except ImportError as error:  # bfloat16 without ml_dtypes
+            raise UnableError(str(error)) from None
         # one set, the inputs that it is copied from, and the peers' copies
-        needed = (
-            problem.nbytes * (max(map(STREAMS.__getitem__, self.settings.directions)) + 2) * (1 + len(self.peers.names))
-        )
+        needed = nbytes * (max(map(STREAMS.__getitem__, self.settings.directions)) + 2) * (1 + len(self.peers.names))
         free = self.device.free_bytes()
         if needed > free // 2:
             msg = f"needs about {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free, of which half is used"
             raise UnableError(msg)
-        try:
-            problem.inputs  # noqa: B018  made here, so that a missing ml_dtypes is told once
-        except ImportError as error:
-            raise UnableError(str(error)) from None
         return problem
 
     def _run_one(self, problem: Problem, direction: str) -> list[Row]:

@@ -2,12 +2,14 @@
 
 import functools
 import importlib
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from numba_lrn.checks import finite
 from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import arrays
 
@@ -102,6 +104,8 @@ def _operator(
 
 def operator(axis: Any, before: Any, after: Any, scale: float, beta: float, k: float) -> LocalResponseNorm:
     """The operator of a node's arguments."""
+    if not math.isfinite(scale):
+        finite(scale, "alpha")  # as the caller calls it
     return _operator(tuple(axis), tuple(before), tuple(after), scale, beta, k)
 
 

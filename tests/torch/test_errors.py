@@ -63,6 +63,26 @@ def test_learnable_names_and_values():
         LocalResponseNorm(3, learnable=("alpha", "gamma"))
     with refused(ValueError, "a learnable k is kept positive, got 0.0; take a positive one"):
         LocalResponseNorm(3, k=0.0, learnable="k")
+    for value, error, text in (
+        (True, TypeError, "alpha must be a real number, got True"),
+        ("a", TypeError, "alpha must be a real number, got 'a'"),
+        (float("inf"), ValueError, "alpha must be finite, got inf"),
+    ):
+        with refused(error, text):
+            LocalResponseNorm(3, value, learnable="alpha")
+
+
+def test_numbers_that_diverged():
+    """They are told by the caller's name for them."""
+    x, nan = torch.ones(2, 3, 4), torch.tensor(float("nan"), requires_grad=True)
+    for name in ("alpha", "beta", "k"):
+        with refused(ValueError, f"{name} must be finite, got nan"):
+            local_response_norm(x, 3, **{name: nan})
+    module = LocalResponseNorm(3, learnable="alpha")
+    with torch.no_grad():
+        module.log_alpha.fill_(1000.0)
+    with refused(ValueError, "alpha must be finite, got inf"):
+        module(x)
 
 
 def test_tensors_on_a_device_without_kernels(monkeypatch):

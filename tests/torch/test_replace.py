@@ -84,6 +84,15 @@ def test_a_model_of_its_own_kind_inside_itself_twice():
     assert type(shared[0]) is LocalResponseNorm
 
 
+def test_a_size_that_is_a_tuple_of_one_is_restored_as_a_number():
+    model = nn.Sequential(LocalResponseNorm((3,), 1.5))
+    x = torch.randn(2, 5, 4)
+    expected = model(x)
+    assert restore_local_response_norm(model) == 1
+    assert model[0].size == 3
+    torch.testing.assert_close(model(x), expected)
+
+
 @pytest.mark.parametrize("options", [{"axis": -1}, {"learnable": "alpha"}])
 def test_what_pytorch_cannot_have_is_not_restored(options):
     model = nn.Sequential(LocalResponseNorm(3), LocalResponseNorm(3, **options))
