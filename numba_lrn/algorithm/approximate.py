@@ -14,9 +14,10 @@ import math
 import numpy as np
 
 from numba_lrn.algorithm.power import (
+    SQRT_HALF,
     exp2_of_any,
     exp2_within_range,
-    exponent_and_mantissa,
+    integer,
     log2_parts,
     power_general,
 )
@@ -26,8 +27,10 @@ from numba_lrn.algorithm.primitives import (
     approximate_log2,
     approximate_reciprocal,
     approximate_root,
+    bits_of,
     fma,
     real,
+    real_of,
 )
 
 # log2((1 + s)/(1 − s)) / s by powers of s², for (1 + s)/(1 − s) in [√½, √2]: error of the logarithm 2^-24.6. A fourth
@@ -35,6 +38,19 @@ from numba_lrn.algorithm.primitives import (
 LOG2_QUOTIENT_0, LOG2_QUOTIENT_1, LOG2_QUOTIENT_2 = (
     np.float32(coefficient) for coefficient in (2.8853912353515625, 0.9614708423614502, 0.598973274230957)
 )
+
+
+# In the place of power.py's names, after which these are bound. An exponent is left where its bits are, 2^23 times as
+# large, which saves a shift; on Zen 5, which shifts beside what it multiplies, it costs 4 % of forward, β = 0.6.
+EXPONENT_BITS = np.int32(-(2**23))
+EXPONENT_UNIT = np.float32(2.0**-23)
+
+
+def exponent_and_mantissa(d):
+    """The parts of a normal d > 0, as numbers; the mantissa is in [√½, √2)."""
+    bits = bits_of(d)
+    exponent = integer(integer(bits - SQRT_HALF) & EXPONENT_BITS)
+    return real(exponent), real_of(integer(bits - exponent))
 
 
 def power_quarter_refined(d, par):
@@ -114,7 +130,7 @@ def power_general_divided_refined(d, par):
     s = (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
     v = s * s
     log2_mantissa = s * fma(fma(LOG2_QUOTIENT_2, v, LOG2_QUOTIENT_1), v, LOG2_QUOTIENT_0)
-    return finite_else_zero(d, exp2_within_range((real(exponent), log2_mantissa), par))
+    return finite_else_zero(d, exp2_within_range((exponent, log2_mantissa), par))
 
 
 def power_wide_refined(d, par):

@@ -37,6 +37,7 @@ EXTRA_STEPS = 0  # Newton steps of third order after the first
 
 SQRT_HALF = np.int32(0x3F3504F3)
 EXPONENT_SHIFT = np.int32(23)
+EXPONENT_UNIT = np.float32(1.0)  # of exponents; approximate.py has another
 EXPONENT_BIAS = np.int32(127)
 # Adding and subtracting 1.5·2^23 rounds a float32 to an integer and leaves that integer in the low bits.
 ROUNDER = np.float32(12582912.0)
@@ -233,16 +234,16 @@ def power_one(d, par):
 
 
 def exponent_and_mantissa(d):
-    """The parts of a normal d > 0; the mantissa is in [√½, √2)."""
+    """The parts of a normal d > 0, as numbers; the mantissa is in [√½, √2)."""
     bits = bits_of(d)
     exponent = integer(integer(bits - SQRT_HALF) >> EXPONENT_SHIFT)
-    return exponent, real_of(integer(bits - integer(exponent << EXPONENT_SHIFT)))
+    return real(exponent), real_of(integer(bits - integer(exponent << EXPONENT_SHIFT)))
 
 
 def exponent_and_ratio(d):
     """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
     exponent, mantissa = exponent_and_mantissa(d)
-    return real(exponent), (mantissa - real(1.0)) / (mantissa + real(1.0))
+    return exponent, (mantissa - real(1.0)) / (mantissa + real(1.0))
 
 
 def log2_parts(d):
@@ -252,7 +253,7 @@ def log2_parts(d):
     v = u * u
     odd = fma(fma(fma(fma(LOG2_9, v, LOG2_7), v, LOG2_5), v, LOG2_3), v, LOG2_1)
     even = fma(fma(fma(fma(LOG2_8, v, LOG2_6), v, LOG2_4), v, LOG2_2), v, LOG2_0)
-    return real(exponent), u * fma(odd, u, even)
+    return exponent, u * fma(odd, u, even)
 
 
 def log2_parts_divided(d):
@@ -289,12 +290,18 @@ def with_factors(power, reciprocal, par):
     return power, power * reciprocal if grows else power, real(1.0) if grows else reciprocal
 
 
+def fraction_of(parts, whole, par):
+    """What ``whole`` leaves of −β·log2 d."""
+    exponent, log2_mantissa = parts
+    fraction = fma(par.beta_high * EXPONENT_UNIT, exponent, -whole)
+    return fma(par.negative_beta, log2_mantissa, fma(par.beta_low * EXPONENT_UNIT, exponent, fraction))
+
+
 def exp2_within_range(parts, par):
     """2^(−β·log2 d) by the parts of log2 d, which cannot leave the range of normal numbers."""
     exponent, log2_mantissa = parts
-    rounded = fma(par.negative_beta, exponent + log2_mantissa, ROUNDER)
-    fraction = fma(par.beta_high, exponent, -(rounded - ROUNDER))
-    fraction = fma(par.negative_beta, log2_mantissa, fma(par.beta_low, exponent, fraction))
+    rounded = fma(par.negative_beta, fma(exponent, EXPONENT_UNIT, log2_mantissa), ROUNDER)
+    fraction = fraction_of(parts, rounded - ROUNDER, par)
     return real_of(integer(bits_of(exp2_fraction(fraction)) + integer(bits_of(rounded) << EXPONENT_SHIFT)))
 
 
@@ -311,12 +318,10 @@ def power_wide_divided(d, par):
 def exp2_of_any(parts, par):
     """2^(−β·log2 d) likewise: the scale 2^N is applied in two halves, so that it may overflow or vanish gradually."""
     exponent, log2_mantissa = parts
-    product = par.negative_beta * (exponent + log2_mantissa)
+    product = par.negative_beta * fma(exponent, EXPONENT_UNIT, log2_mantissa)
     scale = min(max(product, -LARGEST_SCALE), LARGEST_SCALE)
     scale = (scale + ROUNDER) - ROUNDER
-    fraction = fma(par.beta_high, exponent, -scale)
-    fraction = fma(par.negative_beta, log2_mantissa, fma(par.beta_low, exponent, fraction))
-    fraction = min(max(fraction, real(-1.0)), real(1.0))
+    fraction = min(max(fraction_of(parts, scale, par), real(-1.0)), real(1.0))
     half = integer(integer(scale) >> integer(1))
     rest = integer(integer(scale) - half)
     power = exp2_fraction(fraction)
@@ -368,7 +373,7 @@ def power_platform(d, par):
 def logarithm(d):
     """ln d for a normal d > 0."""
     exponent, log2_mantissa = log2_parts(d)
-    return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, log2_mantissa * LN2))
+    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
 
 
 def logarithm_at_extremes(d):

@@ -20,6 +20,7 @@ EXTRA_STEPS = 1
 
 SQRT_HALF = np.int64(0x3FE6A09E667F3BCD)
 EXPONENT_SHIFT = np.int64(52)
+EXPONENT_UNIT = np.float64(1.0)
 EXPONENT_BIAS = np.int64(1023)
 ROUNDER = np.float64(1.5 * 2.0**52)
 LARGEST_SCALE = np.float64(1200.0)  # 2^±1200 is beyond every float64
