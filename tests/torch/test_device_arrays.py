@@ -7,6 +7,7 @@ import pytest
 
 from tests.torch.common import torch  # isort: skip: skips where PyTorch is absent
 
+from numba_lrn.torch import kernels
 from numba_lrn.torch.arrays import DeviceArray
 
 DTYPES = {"float16": "<f2", "bfloat16": "<f2", "float32": "<f4", "float64": "<f8"}
@@ -62,3 +63,55 @@ def test_what_is_negated_lazily_is_negated(stream):
     array = DeviceArray(tensor)
     assert array.__cuda_array_interface__["data"][0] != tensor.data_ptr()
     assert torch.equal(array._tensor, tensor)
+
+
+# What tensors that are not on the CPU give to the CUDA backend: nothing comes back but in what it is given.
+
+
+class OnCard:
+    """A tensor that lies elsewhere."""
+
+    is_cpu, device = False, "cuda:0"
+
+    def __init__(self, name="made"):
+        self.name = name
+
+    def __iter__(self):
+        return iter([OnCard(f"{self.name}[{index}]") for index in range(3)])
+
+    def clone(self):
+        return OnCard(f"copy of {self.name}")
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """The backend's calls, and the tensors that were made."""
+    found = types.SimpleNamespace(calls=[], made=[])
+
+    def make(*arguments, **options):
+        found.made.append(OnCard(f"new {len(found.made)}"))
+        return found.made[-1]
+
+    class Backend:
+        def __getattr__(self, name):
+            return lambda op, *arrays, into=None: found.calls.append((name, op, arrays, into))
+
+    monkeypatch.setattr(kernels, "torch", types.SimpleNamespace(empty_like=make, empty=make, float64="float64"))
+    monkeypatch.setattr(kernels.arrays, "as_array", lambda tensor: tensor.name)
+    monkeypatch.setattr(kernels, "_launch", lambda x: Backend())
+    return found
+
+
+def test_results_on_a_card_are_made_here(card):
+    x, g, u = OnCard("x"), OnCard("g"), OnCard("u")
+    y = kernels.forward("op", x)
+    dx = kernels.backward("op", g, x, x)
+    assert (y.name, dx.name) == ("new 0", "x")
+    assert card.calls == [("forward", "op", ("x", "new 0"), None), ("backward", "op", ("g", "x", "x"), None)]
+    for_g, for_x = kernels.double_backward("op", g, x, u)
+    assert card.calls[2] == ("double_backward", "op", ("g", "x", "u"), (for_g.name, for_x.name))
+    assert for_g.name != for_x.name
+    dx, *gradients = kernels.backward_all("op", g, x)
+    assert card.calls[3] == ("backward_all", "op", ("g", "x"), (dx.name, card.made[-1].name))
+    assert [gradient.name for gradient in gradients] == [f"copy of {card.made[-1].name}[{i}]" for i in range(3)]
+    assert dx.name != card.made[-1].name
