@@ -86,12 +86,11 @@ def _backward_terms(
 ) -> tuple[NDArray, NDArray]:
     g, wide, d = widen(grad_output), widen(x), denominator(op, x)
     with np.errstate(all="ignore"):
-        # −β − 1 rounded to float64 would cost 400 ulp of float64 where d is 1e300.
-        r = g * wide * _power(d, -np.longdouble(op.beta) - 1)
+        r = g * wide * _next_power(op, d)
         if magnitude:
             r = np.abs(r)
         total = window_sum(r, op.windows(x.ndim), transposed=True)
-        return g * _power(d, -op.beta), 2 * wide.dtype.type(op.scale) * wide.dtype.type(op.beta) * wide * total
+        return g * _power(d, -op.beta), _factor(op, wide) * wide * total
 
 
 def jvp(op: LocalResponseNorm, x: NDArray, tangent: NDArray) -> NDArray:

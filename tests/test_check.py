@@ -6,7 +6,7 @@ import pytest
 
 from numba_lrn.bench import check as checking
 from numba_lrn.bench import command
-from numba_lrn.bench.cases import BOTH, DTYPES
+from numba_lrn.bench.cases import DTYPES, LAYOUTS
 from numba_lrn.bench.check import OPERATIONS, QUICK_SUITES, SUITES, Checked, Suite
 from numba_lrn.bench.peers import UnableError
 from numba_lrn.bench.problem import Problem
@@ -53,7 +53,7 @@ def test_the_full_check_covers_everything():
         return {value for suite in SUITES for value in getattr(suite, field)}
 
     assert covered("dtypes") == set(DTYPES)
-    assert covered("layouts") == set(BOTH)
+    assert covered("layouts") == set(LAYOUTS)
     assert covered("operations") == set(OPERATIONS)
     assert {0.25, 0.5, 0.6, 0.75, 1.0, 1.5} <= covered("betas")
     assert {1, 2, 5, 10**9} <= covered("sizes")

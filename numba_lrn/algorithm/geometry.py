@@ -21,6 +21,11 @@ class Dimension(NamedTuple):
         return self.before > 0 or self.after > 0
 
 
+def same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether arrays of these strides lie in memory alike; the stride of an axis of one element says nothing."""
+    return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
+
+
 def dense_order(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
     """The axes from the slowest to the fastest, if the array fills its memory without gaps; else None.
 

@@ -16,6 +16,11 @@ WIDE_BETA = 1000.0
 WIDE_BETA64 = 4.0
 
 
+def general_power(beta: float) -> str:
+    """The power that is made of polynomials, for any β."""
+    return "power_general" if 0.0 <= beta < GENERAL_BETA else "power_wide"
+
+
 def scalars_of(scale: float, beta: float, k: float, real: Any) -> NDArray:
     """The fields of formulas.Parameters."""
     largest = float(np.finfo(real).max)  # for all d but 1 d^(-β) is 0 or Inf long before

@@ -65,7 +65,6 @@ class Case:
         return f"{shape}  size {self.size}, alpha {self.alpha:g}, beta {self.beta:g}, k {self.k:g}, {kind}"
 
 
-BOTH = ("nchw", "nhwc")
 WINDOWS = (1, 3, 5, 9, 17, 33, 63, 127, 255)
 
 # Sources: AlexNet: Krizhevsky et al. 2012, section 3.3, where alpha = 1e-4 is printed undivided. CaffeNet and
@@ -73,33 +72,33 @@ WINDOWS = (1, 3, 5, 9, 17, 33, 63, 127, 255)
 # deploy file of py-faster-rcnn (the paper prints no parameters). VGG-M: Chatfield et al. 2014, with the parameters of
 # its published models.
 CASES = (
-    Case("alexnet-norm1", "networks", (64, 96, 55, 55), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
-    Case("alexnet-norm2", "networks", (64, 256, 27, 27), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
-    Case("caffenet-norm1", "networks", (64, 96, 27, 27), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
-    Case("caffenet-norm2", "networks", (64, 256, 13, 13), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
-    Case("zfnet-norm1", "networks", (16, 96, 112, 112), 3, 5e-5, 0.75, 1.0, within=True, layouts=BOTH),
-    Case("zfnet-norm2", "networks", (64, 256, 29, 29), 3, 5e-5, 0.75, 1.0, within=True, layouts=BOTH),
+    Case("alexnet-norm1", "networks", (64, 96, 55, 55), 5, 5e-4, 0.75, 2.0, layouts=LAYOUTS),
+    Case("alexnet-norm2", "networks", (64, 256, 27, 27), 5, 5e-4, 0.75, 2.0, layouts=LAYOUTS),
+    Case("caffenet-norm1", "networks", (64, 96, 27, 27), 5, 1e-4, 0.75, 1.0, layouts=LAYOUTS),
+    Case("caffenet-norm2", "networks", (64, 256, 13, 13), 5, 1e-4, 0.75, 1.0, layouts=LAYOUTS),
+    Case("zfnet-norm1", "networks", (16, 96, 112, 112), 3, 5e-5, 0.75, 1.0, within=True, layouts=LAYOUTS),
+    Case("zfnet-norm2", "networks", (64, 256, 29, 29), 3, 5e-5, 0.75, 1.0, within=True, layouts=LAYOUTS),
     Case("cifar10-norm1", "networks", (100, 32, 16, 16), 3, 5e-5, 0.75, 1.0, within=True),
     Case("cifar10-norm2", "networks", (100, 32, 8, 8), 3, 5e-5, 0.75, 1.0, within=True),
-    Case("googlenet-norm1", "networks", (64, 64, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
-    Case("googlenet-norm2", "networks", (32, 192, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=BOTH),
-    Case("vgg-m-norm1", "networks", (32, 96, 109, 109), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
-    Case("vgg-m-norm2", "networks", (64, 256, 26, 26), 5, 5e-4, 0.75, 2.0, layouts=BOTH),
-    *(Case(f"window-{n}", "window", (64, 256, 27, 27), n, layouts=BOTH) for n in WINDOWS),
+    Case("googlenet-norm1", "networks", (64, 64, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=LAYOUTS),
+    Case("googlenet-norm2", "networks", (32, 192, 56, 56), 5, 1e-4, 0.75, 1.0, layouts=LAYOUTS),
+    Case("vgg-m-norm1", "networks", (32, 96, 109, 109), 5, 5e-4, 0.75, 2.0, layouts=LAYOUTS),
+    Case("vgg-m-norm2", "networks", (64, 256, 26, 26), 5, 5e-4, 0.75, 2.0, layouts=LAYOUTS),
+    *(Case(f"window-{n}", "window", (64, 256, 27, 27), n, layouts=LAYOUTS) for n in WINDOWS),
     *(Case(f"beta-{beta:g}", "beta", (64, 96, 55, 55), 5, beta=beta) for beta in (0.25, 0.5, 0.6, 0.75, 1.0, 1.5)),
     *(Case(f"batch-{n}", "batch", (n, 96, 55, 55), 5) for n in (1, 2, 4, 8, 16, 32, 64, 128)),
-    *(Case(f"channels-{n}", "channels", (16, n, 56, 56), 5, layouts=BOTH) for n in (16, 32, 64, 128, 256, 512)),
-    Case("within-3", "within", (64, 96, 55, 55), 3, within=True, layouts=BOTH),
-    Case("within-5", "within", (64, 96, 55, 55), 5, within=True, layouts=BOTH),
-    Case("within-31", "within", (64, 96, 55, 55), 31, within=True, layouts=BOTH),
+    *(Case(f"channels-{n}", "channels", (16, n, 56, 56), 5, layouts=LAYOUTS) for n in (16, 32, 64, 128, 256, 512)),
+    Case("within-3", "within", (64, 96, 55, 55), 3, within=True, layouts=LAYOUTS),
+    Case("within-5", "within", (64, 96, 55, 55), 5, within=True, layouts=LAYOUTS),
+    Case("within-31", "within", (64, 96, 55, 55), 31, within=True, layouts=LAYOUTS),
     Case("signal-5", "long", (4, 2_000_000, 1), 5),
     Case("signal-63", "long", (4, 2_000_000, 1), 63),
     Case("image-5", "long", (1, 1, 2048, 5000), 5, within=True),
     Case("image-31", "long", (1, 1, 2048, 5000), 31, within=True),
-    Case("small-tiny", "small", (1, 64, 8, 8), 5, layouts=BOTH),
-    Case("small-image", "small", (1, 96, 13, 13), 5, layouts=BOTH),
+    Case("small-tiny", "small", (1, 64, 8, 8), 5, layouts=LAYOUTS),
+    Case("small-image", "small", (1, 96, 13, 13), 5, layouts=LAYOUTS),
     Case("small-row", "small", (1, 4096, 1, 1), 5),
-    Case("dtype-norm1", "dtypes", (64, 96, 55, 55), 5, layouts=BOTH, dtypes=DTYPES),
+    Case("dtype-norm1", "dtypes", (64, 96, 55, 55), 5, layouts=LAYOUTS, dtypes=DTYPES),
     Case("dtype-beta-0.6", "dtypes", (64, 96, 55, 55), 5, beta=0.6, dtypes=DTYPES),
 )
 

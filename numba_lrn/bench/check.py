@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from numba_lrn.bench.cases import BOTH, DIRECTIONS, DTYPES, Case
+from numba_lrn.bench.cases import DIRECTIONS, DTYPES, LAYOUTS, Case
 from numba_lrn.bench.peers import Peers, UnableError
 from numba_lrn.bench.problem import Problem
 from numba_lrn.bench.report import figure
@@ -49,7 +49,7 @@ class Suite:
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     within: bool = False
-    layouts: tuple[str, ...] = BOTH
+    layouts: tuple[str, ...] = LAYOUTS
     dtypes: tuple[str, ...] = DTYPES
     betas: tuple[float, ...] = (0.75,)
     operations: tuple[str, ...] = ("forward", "backward", "forward, out=x", "backward, out=grad_output")

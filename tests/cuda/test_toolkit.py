@@ -70,7 +70,7 @@ def test_a_card_that_is_not_there(ordinal, monkeypatch):
 
 @pytest.mark.simulated
 def test_the_simulator_says_what_it_is():
-    assert toolkit.is_simulator()
+    assert toolkit.SIMULATED
     assert "simulator" in toolkit.properties(0).name
 
 
@@ -79,7 +79,7 @@ def test_the_simulator_is_what_numba_took_it_for():
     """Once Numba is imported the variable comes too late: there is no simulator to build kernels for."""
     program = (
         "import os, numba.cuda; os.environ['NUMBA_ENABLE_CUDASIM'] = '1'; "
-        "from numba_lrn.backends.cuda import toolkit; assert not toolkit.is_simulator()"
+        "from numba_lrn.backends.cuda import toolkit; assert not toolkit.SIMULATED"
     )
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=300)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_lrn.algorithm.geometry import canonical, dense_order
+from numba_lrn.algorithm.geometry import canonical, dense_order, same_order
 from numba_lrn.algorithm.recipes import RECIPES, SUMS
 from numba_lrn.backends.cpu.memory import (
     CARRIERS,
@@ -17,7 +17,6 @@ from numba_lrn.backends.cpu.memory import (
     flat,
     in_order_of,
     same_memory,
-    same_order,
     workspace,
 )
 from numba_lrn.backends.cpu.plan import SERIAL, Plan, make_plan
@@ -151,7 +150,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         in_place = any(same)
         # The last window of jvp reads x, which must not be overwritten before.
         unsuitable = same != overlaps or (recipe == "jvp" and same[0])
-        if unsuitable or not same_order(target, source) or not target.flags.aligned:
+        if unsuitable or not same_order(target.strides, source.strides, source.shape) or not target.flags.aligned:
             target, in_place = None, False
     if target is None:
         target = new_like(source)
@@ -170,7 +169,8 @@ def _derive(
     op: LocalResponseNorm, recipe: str, x: NDArray, **others: NDArray
 ) -> tuple[list[NDArray], NDArray[np.float64]]:
     """New arrays for the results of ``recipe``, and its sums, one row a tile; not computed where there is no route."""
-    _route_of(op, recipe, x)
+    check_dtype(x.dtype, "x")
+    op.windows(x.ndim)
     for name, array in others.items():
         check_same(array, name, x)
     source = dense(np.asarray(x))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_lrn.algorithm.geometry import dense_order
+from numba_lrn.algorithm.geometry import dense_order, same_order
 
 # How the kernels see a dtype: half types by their bits, told apart by the sign of the integer type.
 CARRIERS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
@@ -36,21 +36,16 @@ def dense(x: NDArray) -> NDArray:
 
 def in_order_of(source: NDArray, array: NDArray) -> NDArray:
     """``array``, or its copy in the memory order of ``source``."""
-    if same_order(array, source) and array.flags.aligned:
+    if same_order(array.strides, source.strides, source.shape) and array.flags.aligned:
         return array
     copy = np.empty_like(source)
     np.copyto(copy, array)
     return copy
 
 
-def same_order(array: NDArray, other: NDArray) -> bool:
-    """Whether both lie in memory alike; the stride of an axis of one element says nothing."""
-    return all(a == b for a, b, extent in zip(array.strides, other.strides, other.shape, strict=True) if extent > 1)
-
-
 def same_memory(array: NDArray, other: NDArray) -> bool:
     """Whether both are the same elements in the same order."""
-    return same_order(array, other) and _address(array) == _address(other)
+    return same_order(array.strides, other.strides, other.shape) and _address(array) == _address(other)
 
 
 def _address(array: NDArray) -> int:

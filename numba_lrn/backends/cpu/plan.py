@@ -16,6 +16,7 @@ from numba_lrn.algorithm.parameters import (
     NAMED_POWERS,
     WIDE_BETA,
     WIDE_BETA64,
+    general_power,
     never_subnormal,
     scalars_of,
 )
@@ -94,7 +95,7 @@ def power_function(beta: float, scale: float, k: float, real: Any, roots: bool =
     low, high = (-GENERAL_BETA, WIDE_BETA64) if real is np.float64 else (-WIDE_BETA, WIDE_BETA)
     if not safe or not low < beta <= high:
         return "power_platform"
-    name = "power_general" if 0.0 <= beta < GENERAL_BETA else "power_wide"
+    name = general_power(beta)
     return f"{name}_divided" if divided and real is np.float32 else name
 
 

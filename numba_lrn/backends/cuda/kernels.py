@@ -31,11 +31,11 @@ from numba_lrn.backends.cuda.forms import (
 )
 from numba_lrn.backends.cuda.phases import CALLERS, PASSES, Phase
 from numba_lrn.backends.cuda.toolkit import (
+    SIMULATED,
     Linked,
     compile_ptx,
     cuda,
     device_function,
-    is_simulator,
     link,
     types,
 )
@@ -170,7 +170,7 @@ def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
     """What the card or the simulator provides."""
     device: Any
     names: dict[str, Any]
-    if is_simulator():
+    if SIMULATED:
         from numba_lrn.backends.cuda import simulation as device
 
         names = {"math": device.ieee_math, "load_words": device.load_words, "store_words": device.store_words}
@@ -181,7 +181,7 @@ def _primitives(variant: Variant, packs: bool) -> dict[str, Any]:
         names["store"] = device.make_store(packs)
     names["real"] = getattr(np, variant.real)
     # In the simulator shared arrays take no alignment.
-    names["SHARED_ALIGNMENT"] = None if is_simulator() else 16
+    names["SHARED_ALIGNMENT"] = None if SIMULATED else 16
     names["load_lanes"] = device.make_load_lanes(variant.lanes)
     names["store_lanes"] = device.make_store_lanes(variant.lanes, packs)
     names["load_columns"] = device.make_load_lanes(variant.columns)
@@ -312,7 +312,7 @@ def _joined(name: str, functions: list[Any]) -> Any:
 
 def _within(namespace: dict[str, Any], **own: Any) -> dict[str, Any]:
     """A namespace with more names."""
-    if is_simulator():
+    if SIMULATED:
         from numba_lrn.backends.cuda import simulation
 
         own["cuda"] = simulation.Cuda(namespace)  # type: ignore[no-untyped-call]

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm.geometry import canonical, dense_order
+from numba_lrn.algorithm.geometry import canonical, dense_order, same_order
 from numba_lrn.algorithm.recipes import RECIPES
 from numba_lrn.backends.cuda import copies, kernels, sums, toolkit
 from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms.line import VECTOR_BYTES
-from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap, same_order
+from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap
 from numba_lrn.backends.cuda.plan import Plan, make_plan
 from numba_lrn.backends.selector import full_name
 from numba_lrn.checks import check_device, check_dtype, check_kind, check_like, check_writeable

@@ -1,5 +1,6 @@
 """How arrays lie in memory, and beside each other."""
 
+from numba_lrn.algorithm.geometry import same_order
 from numba_lrn.backends.cuda.arrays import Layout, View
 
 
@@ -7,11 +8,6 @@ def lies(view: View, strides: tuple[int, ...]) -> bool:
     """Whether an array has these strides and can be accessed by elements."""
     aligned = view.pointer % view.layout.dtype.itemsize == 0
     return aligned and same_order(view.layout.strides, strides, view.layout.shape)
-
-
-def same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether strides are the same; that of an axis of one element says nothing."""
-    return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
 
 
 def is_broadcast(layout: Layout) -> bool:

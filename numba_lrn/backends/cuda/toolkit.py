@@ -50,11 +50,6 @@ if not SIMULATED:  # it has no intrinsics
     from numba.cuda.extending import intrinsic as intrinsic
 
 
-def is_simulator() -> bool:
-    """Whether kernels run in Numba's simulator (NUMBA_ENABLE_CUDASIM=1)."""
-    return SIMULATED
-
-
 class Properties(NamedTuple):
     """A card."""
 

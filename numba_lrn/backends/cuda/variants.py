@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm.parameters import GENERAL_BETA, NAMED_POWERS, WIDE_BETA, WIDE_BETA64, never_subnormal
+from numba_lrn.algorithm.parameters import (
+    GENERAL_BETA,
+    NAMED_POWERS,
+    WIDE_BETA,
+    WIDE_BETA64,
+    general_power,
+    never_subnormal,
+)
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
@@ -79,7 +86,7 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
     safe = never_subnormal(op.scale, op.k, real)
     if dtype == np.float64:
         if name is None:
-            return _general(op.beta) if safe and -GENERAL_BETA < op.beta <= WIDE_BETA64 else "power_platform"
+            return general_power(op.beta) if safe and -GENERAL_BETA < op.beta <= WIDE_BETA64 else "power_platform"
         return name if safe or op.beta == 1.0 else f"{name}_guarded"
     if not safe or abs(op.beta) > WIDE_BETA:
         return "power_one" if op.beta == 1.0 else f"{name}_guarded" if name else "power_platform"
@@ -91,15 +98,10 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
         exponent = abs(op.beta) * max(abs(math.log2(op.k)), math.log2(largest))
         if dtype != np.float16 or exponent <= ROUGH_EXPONENT:
             return "power_any_rough"
-    general = _general(op.beta)
+    general = general_power(op.beta)
     if general == "power_general" and (differentiates or op.beta <= DIVIDED_BETA):
         general = "power_general_divided"
     return f"{general}_refined" if op.beta > 0.0 else "power_wide"
-
-
-def _general(beta: float) -> str:
-    """The power that is made of polynomials, for any β."""
-    return "power_general" if 0.0 <= beta < GENERAL_BETA else "power_wide"
 
 
 def is_small_box(axes: tuple[Axis, ...]) -> bool:
