@@ -31,7 +31,7 @@ def operator(beta=0.75, k=1.0):
 def by_rows(monkeypatch, op, g, x):
     """What the stages give in turns or in pairs of rows."""
     with monkeypatch.context() as patch:
-        patch.setattr(tiles, "_is_by_columns", lambda *_: False)
+        patch.setattr(tiles, "_column_lanes", lambda *_: 0)
         launch._route.cache_clear()
         assert not layout_of(launch.plan_of(op, "backward", x)).columns
         result = op.backward(g, x)

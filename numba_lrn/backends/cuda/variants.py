@@ -1,6 +1,7 @@
 """Which kernel: its form, how many lanes and rows a thread has, and its power function.
 
-The choice follows from the geometry, the dtype and the alignment, never from the batch or the card.
+The choice follows from the geometry, the dtype and the alignment, never from the card; nor from the batch, but for how
+many columns a thread on its own has, which changes no bit.
 """
 
 import math
