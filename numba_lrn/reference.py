@@ -3,6 +3,12 @@
 One window helper, direct sums, no differences of prefix sums. Parameters are used as given, everything is computed
 in float64 (in longdouble for float64 and longdouble input) and returned in that type. Tests, ``numba_lrn check``
 and the benchmark measure against it.
+
+Each function takes an operator, which says on which side an even window has its extra element, and arrays of one
+shape, of any number of dimensions that has the operator's axes (else its ValueError), in any float type. Results have
+that shape; those of the parameters are numbers. NaN and Inf go where the formula takes them, without a warning, but
+with β = 0 y is x, dx is g, and what d is does not matter. The functions ``…_magnitude`` sum the absolute terms of a
+derivative, whose spacing is the unit of its error. In the examples y = x/(1 + x²).
 """
 
 from typing import Any
@@ -69,7 +75,12 @@ def forward(op: LocalResponseNorm, x: NDArray) -> NDArray:
 
 
 def backward(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> NDArray:
-    """dx = g·d^(−β) − 2·scale·β·x·Wᵀ(g·x·d^(−β−1))."""
+    """dx = g·d^(−β) − 2·scale·β·x·Wᵀ(g·x·d^(−β−1)).
+
+    >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0, axis=0)
+    >>> backward(op, np.ones(1, "f4"), np.full(1, 2.0, "f4")).round(6)  # (1 − x²)/(1 + x²)²
+    array([-0.12])
+    """
     first, second = _backward_terms(op, grad_output, x, magnitude=False)
     with np.errstate(all="ignore"):
         return first if op.beta == 0 else first - second
@@ -94,7 +105,12 @@ def _backward_terms(
 
 
 def jvp(op: LocalResponseNorm, x: NDArray, tangent: NDArray) -> NDArray:
-    """ẏ = v·d^(−β) − 2·scale·β·x·d^(−β−1)·W(x·v)."""
+    """ẏ = v·d^(−β) − 2·scale·β·x·d^(−β−1)·W(x·v).
+
+    >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0, axis=0)
+    >>> jvp(op, np.full(1, 2.0, "f4"), np.ones(1, "f4")).round(6)
+    array([-0.12])
+    """
     first, second = _jvp_terms(op, x, tangent, magnitude=False)
     with np.errstate(all="ignore"):
         return first if op.beta == 0 else first - second
@@ -114,7 +130,12 @@ def _jvp_terms(op: LocalResponseNorm, x: NDArray, tangent: NDArray, *, magnitude
 
 
 def backward_parameters(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[Any, Any, Any]:
-    """(d_scale, d_beta, d_k) = (−β·Σ r·S, −Σ g·x·d^(−β)·ln d, −β·Σ r), where r = g·x·d^(−β−1)."""
+    """(d_scale, d_beta, d_k) = (−β·Σ r·S, −Σ g·x·d^(−β)·ln d, −β·Σ r), where r = g·x·d^(−β−1).
+
+    >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0, axis=0)
+    >>> [float(number.round(4)) for number in backward_parameters(op, np.ones(1, "f4"), np.full(1, 2.0, "f4"))]
+    [-0.32, -0.6438, -0.08]
+    """
     for_scale, for_beta, for_k = _parameter_terms(op, grad_output, x)
     return -for_scale.sum(), -for_beta.sum(), -for_k.sum()
 
@@ -140,7 +161,12 @@ def _parameter_terms(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) ->
 
 
 def backward_all(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[NDArray, Any, Any, Any]:
-    """(dx, d_scale, d_beta, d_k)."""
+    """(dx, d_scale, d_beta, d_k).
+
+    >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0, axis=0)
+    >>> len(backward_all(op, np.ones(1, "f4"), np.full(1, 2.0, "f4")))
+    4
+    """
     return backward(op, grad_output, x), *backward_parameters(op, grad_output, x)
 
 
@@ -151,6 +177,11 @@ def double_backward(
 
     For x: −2·scale·β·[x·Wᵀ(g·u·d^(−β−1)) + g·d^(−β−1)·C + u·Wᵀ(g·x·d^(−β−1))]
     + 4·scale²·β·(β+1)·x·Wᵀ(g·x·d^(−β−2)·C), with C = W(x·u).
+
+    >>> op = LocalResponseNorm(1, alpha=1.0, beta=1.0, k=1.0, axis=0)
+    >>> one = np.ones(1, "f4")
+    >>> [part.round(6).tolist() for part in double_backward(op, one, 2 * one, one)]  # y′ and y″ at 2
+    [[-0.12], [0.032]]
     """
     for_x = np.zeros_like(widen(x))
     if op.beta != 0:

@@ -94,7 +94,7 @@ def mps(
     Mapping: axis −1 (images are H, W, C), or ``axis``, by default (−3, −2), for the spatial kind; before
     kernel_size//2, after (kernel_size − 1)//2; scale alpha divided by the window's elements; beta; k = delta.
     Unverified: the side of an even size of the spatial kind, not documented, taken from the other.
-    Limits: float16 and float32 images.
+    Refused: kernel_size < 1. Limits: float16 and float32 images.
     Source: Apple's pages of both classes; the defaults of alpha, beta and delta from the headers, at second hand.
     Evidence: documentation; even spatial sizes unverified.
     """

@@ -46,6 +46,10 @@ def replace_local_response_norm(model: nn.Module) -> Replaced:
     Replaced
         The number of modules replaced, with the attributes ``model`` and ``left``.
 
+    Notes
+    -----
+    Nothing is refused here: arguments that PyTorch takes and this library does not are told by the first call.
+
     Examples
     --------
     >>> model = nn.Sequential(nn.ReLU(), nn.LocalResponseNorm(5), nn.LocalResponseNorm(3))
