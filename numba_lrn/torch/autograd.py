@@ -98,7 +98,7 @@ def forward_rule(rule: Callable[..., Any]) -> Any:
     return staticmethod(jvp)
 
 
-class _OfTensors(Function):
+class OfTensors(Function):
     """A function of some tensors and an operator: what its subclasses save, and their vmap rule."""
 
     @staticmethod
@@ -121,7 +121,7 @@ class _OfTensors(Function):
         return result, (0, 0) if isinstance(result, tuple) else 0
 
 
-class Forward(_OfTensors):
+class Forward(OfTensors):
     """y of x."""
 
     @staticmethod
@@ -138,7 +138,7 @@ class Forward(_OfTensors):
         return jvp(op, *primals, *tangents)
 
 
-class Backward(_OfTensors):
+class Backward(OfTensors):
     """dx of grad_output and x."""
 
     @staticmethod
@@ -160,7 +160,7 @@ class Backward(_OfTensors):
         return backward(op, tangent_grad, x) + double_backward(op, grad_output, x, tangent_x)[1]
 
 
-class Jvp(_OfTensors):
+class Jvp(OfTensors):
     """ẏ of x and its tangent."""
 
     @staticmethod
@@ -178,7 +178,7 @@ class Jvp(_OfTensors):
         return result
 
 
-class DoubleBackward(_OfTensors):
+class DoubleBackward(OfTensors):
     """(for grad_output, for x) of grad_output, x and the cotangent of dx."""
 
     @staticmethod

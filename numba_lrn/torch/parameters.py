@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import forward_ad
 
 from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import autograd, composite, kernels, operators
@@ -59,19 +59,13 @@ def _forward_rule(function: Callable[..., Any]) -> Any:
     )
 
 
-class _OfTensors(Function):
-    """A function of some tensors and a window: what its subclasses save, and the rules that take the formula."""
+class _ByFormula(autograd.OfTensors):
+    """A function of some tensors and a window whose further rules take the formula."""
 
     @staticmethod
     def formula(op: LocalResponseNorm, /, *tensors: Tensor) -> Any:
         """The function by PyTorch's own operations."""
         raise NotImplementedError
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        *tensors, ctx.op = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
@@ -80,7 +74,7 @@ class _OfTensors(Function):
         return result, (0,) * len(result) if isinstance(result, tuple) else 0
 
 
-class Forward(_OfTensors):
+class Forward(_ByFormula):
     """y of x, scale, beta and k."""
 
     formula = staticmethod(_formula)
@@ -101,7 +95,7 @@ class Forward(_OfTensors):
         return *backward(grad_output, x, scale, beta, k, ctx.op), None
 
 
-class Backward(_OfTensors):
+class Backward(_ByFormula):
     """The gradients of x, scale, beta and k, of grad_output and these."""
 
     formula = staticmethod(_backward_formula)
@@ -126,7 +120,7 @@ class Backward(_OfTensors):
         return *composite.pull(function, ctx.saved_tensors, cotangents), None
 
 
-class BackwardAll(_OfTensors):
+class BackwardAll(_ByFormula):
     """The gradients of x and of an operator's numbers, of grad_output and x."""
 
     formula = staticmethod(_backward_all_formula)
