@@ -114,7 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write_no_more()
         return CLOSED_PIPE
     except OSError as error:  # as of a full disk
-        _write_no_more()
+        if os.environ.get("NUMBA_LRN_DEBUG", "0") != "0":
+            raise
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (OSError, ValueError):
+            _write_no_more()
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -125,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write_no_more() -> None:
     """Let what is left for standard output go nowhere, at exit too."""
-    with contextlib.suppress(AttributeError, OSError):  # it was closed
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # it was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -213,6 +213,7 @@ def saves(x):
         (write_damaged_header, r"x\.npy is not a \.npy file, or a damaged one: "),
         (write_negative_shape, r"truncated: its header promises"),
         (write_shape(b"(0, 99999999999999999999)"), r"x\.npy is not a \.npy file, or a damaged one: its shape is"),
+        (write_shape(b"(0, 4611686018427387904)"), r"x\.npy is not a \.npy file, or a damaged one: its shape is"),
         (write_shape(b"(True, 5)"), r"x\.npy is not a \.npy file, or a damaged one: its shape is"),
         (write_nothing_at_all, r"INPUT .*x\.npy does not exist"),
         (write_folder, r"cannot read .*x\.npy: Is a directory"),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import pathlib
 import re
 import sys
@@ -105,7 +106,7 @@ def test_every_output_tells_the_same(result, capsys):
         (["--json", "no/such/folder/x.json"], ["no folder"]),
         (["--json", "."], ["--json . cannot be written", "Is a directory"]),
         (["--csv", "/proc/x.csv"], ["--csv /proc/x.csv cannot be written"]),
-        (["compare", "a.json", "b.json", "--fail-above", "nan"], ["--fail-above", "nan"]),
+        (["compare", "a.json", "b.json", "--fail-above", "nan"], ["--fail-above", "a ratio above 0", "nan"]),
         (["compare", "a.json", "b.json", "--fail-above", "0"], ["--fail-above", "0"]),
         (["--plot", "x.gif"], [".png"]),
         (["compare", "missing.json", "missing.json"], ["missing.json"]),
@@ -128,6 +129,16 @@ def test_files_are_tried_before_anything_is_measured(tmp_path, monkeypatch, caps
     assert old.read_text() == "results"
     assert sorted(tmp_path.iterdir()) == [old]
     assert "Is a directory" in capsys.readouterr().err
+
+
+def test_a_pipe_is_not_tried(tmp_path):
+    """Its reader would take that for the end, and where there is none it would be waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "target")
+    assert main(["bench", "--json", str(pipe), "--csv", str(link), "--markdown", str(tmp_path)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 def test_bfloat16_without_its_package_is_left_out(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The command line: its help, its exit statuses, one line for each error, and what it does not import."""
 
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 import sys
@@ -176,6 +177,35 @@ def test_a_full_disk_is_one_line_and_status_2():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr == "numba-lrn: error: [Errno 28] No space left on device\n"
+
+
+def test_what_was_printed_stays_where_something_else_fails(tmp_path):
+    """As the table of a benchmark does whose file cannot be written."""
+    code = """
+import argparse
+from numba_lrn import cli
+def run(options):
+    print("the table")
+    raise PermissionError(13, "Permission denied", "x.json")
+parser = argparse.ArgumentParser()
+parser.set_defaults(run=run)
+parser.add_argument("bench")
+cli.make_parser = lambda arguments: parser
+print("before")
+assert cli.main(["bench"]) == 2
+print("after")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, env=environment
+    )
+    assert done.stdout == "before\nthe table\nafter\n"
+    assert done.stderr == "numba-lrn: error: [Errno 13] Permission denied: 'x.json'\n"
+    environment["NUMBA_LRN_DEBUG"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert "Traceback" in done.stderr
 
 
 def test_a_standard_output_that_is_closed():

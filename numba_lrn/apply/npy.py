@@ -49,7 +49,8 @@ def map_npy(path: Path) -> NDArray[Any]:
     if dtype.hasobject:
         msg = f"{path} holds Python objects; save it as an array of numbers, for example with x.astype('float32')"
         raise InputError(msg)
-    if not all(type(extent) is int and extent <= sys.maxsize for extent in shape):
+    whole = all(type(extent) is int for extent in shape)
+    if not whole or math.prod(max(extent, 1) for extent in shape) * dtype.itemsize > sys.maxsize:
         msg = f"{path} is not a .npy file, or a damaged one: its shape is {shape}"
         raise InputError(msg)
     promised = math.prod(shape) * dtype.itemsize

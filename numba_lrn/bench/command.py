@@ -327,10 +327,14 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _ratio(text: str) -> float:
-    ratio = float(text)  # a ValueError is argparse's to tell
-    if not (math.isfinite(ratio) and ratio > 0):
-        raise ValueError
-    return ratio
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if math.isfinite(ratio) and ratio > 0:
+        return ratio
+    msg = f"expected a ratio above 0, such as 1.1, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def _threads(asked: int | None) -> int:
@@ -352,14 +356,16 @@ def _check_outputs(options: argparse.Namespace) -> None:
         if not path.resolve().parent.is_dir():
             msg = f"--{option} {path}: there is no folder {path.parent}"
             raise BadArgumentError(msg)
-        is_new = not path.is_symlink() and not path.exists()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            continue  # a device, or a pipe, whose opening may wait for a reader
+        is_new = not path.exists()
         try:
             path.open("a").close()
         except OSError as error:
             msg = f"--{option} {path} cannot be written: {error.strerror}"
             raise BadArgumentError(msg) from None
         if is_new:
-            path.unlink()
+            path.resolve().unlink()
     if options.plot:
         check_plot(options.plot)
 

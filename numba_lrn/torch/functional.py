@@ -180,10 +180,15 @@ def _numbers(given: Iterable[Parameter], of_tensors: float | None = None) -> tup
     return alpha, beta, k
 
 
+def _number(value: Any) -> Any:
+    """A number that torch.full takes; one that varies in a compiled function stays what it is."""
+    return value if isinstance(value, (float, torch.SymFloat)) else float(value)
+
+
 def _as_tensors(window: operators.Window, alpha: Parameter, beta: Parameter, k: Parameter) -> list[Tensor]:
     """scale, beta and k as tensors of no dimension, in double precision where something is computed of them."""
     values = [
-        value.to(torch.float64) if isinstance(value, Tensor) else torch.full((), value, dtype=torch.float64)
+        value.to(torch.float64) if isinstance(value, Tensor) else torch.full((), _number(value), dtype=torch.float64)
         for value in (alpha, beta, k)
     ]
     return [values[0] / composite.elements(window), *values[1:]]

@@ -64,7 +64,7 @@ def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple
     given = arrays.as_array(grad_output), arrays.as_array(x)
     if x.is_cpu:
         array, *numbers = _launch(x).backward_all(op, *given)
-        dx, gradients = arrays.as_tensor(array, x), torch.tensor(numbers, dtype=torch.float64)
+        dx, gradients = arrays.as_tensor(array, x), torch.tensor(numbers, dtype=torch.float64, device=x.device)
     else:
         dx, gradients = torch.empty_like(x), torch.empty(3, dtype=torch.float64, device=x.device)
         _launch(x).backward_all(op, *given, into=(arrays.as_array(dx), arrays.as_array(gradients)))

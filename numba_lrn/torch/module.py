@@ -123,7 +123,7 @@ def _shown(number: Any) -> str:
 
 def _logarithm(name: str, value: Any) -> float:
     """Of a number that is learnt."""
-    number = finite(value, name)
+    number = finite(value.detach() if isinstance(value, Tensor) else value, name)
     if number > 0:
         return math.log(number)
     msg = f"a learnable {name} is kept positive, got {number!r}; take a positive one"

@@ -102,6 +102,6 @@ def _ours(module: nn.Module) -> nn.Module:
 def _theirs(module: nn.Module) -> nn.Module:
     new = nn.LocalResponseNorm(1)
     new.__dict__.update({name: value for name, value in module.__dict__.items() if name not in ("axis", "learnable")})
-    if isinstance(new.size, tuple):  # of one, as the axis is
+    if isinstance(new.size, tuple) and len(new.size) == 1:
         (new.size,) = new.size
     return new

@@ -25,7 +25,7 @@ def test_numba_device_arrays(handle):
 
     context = SimpleNamespace(device=SimpleNamespace(id=1))
     memory = MemoryPointer(context, pointer=2**40, size=96)
-    for stream, number in ((0, 0), (Stream(CUstream(handle)), handle)):
+    for stream, number in ((0, None), (Stream(CUstream(handle)), handle)):
         array = DeviceNDArray((2, 3, 4), (48, 4, 12), np.dtype("f4"), stream=stream, gpu_data=memory)
         assert view(array) == View(Layout((2, 3, 4), (48, 4, 12), np.dtype("f4"), 1, number), 2**40, True)
 

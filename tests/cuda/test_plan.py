@@ -117,16 +117,26 @@ def test_grids_of_the_largest_boxes(aligned, recipe):
 def test_the_gradients_of_parameters_change_no_form():
     """Nor, so, a bit of dx: longer axes of wide windows, of which a block holds fewer groups where it sums shares."""
     found = set()
-    for n, length, inner in itertools.product((255, 386, 449, 511, 513, 601), (1024, 1025, 1072, 3000), (1, 2, 3, 4)):
+    columns = [(1, length, inner) for length in (1025, 1072, 3000) for inner in (1, 2, 3, 4)]
+    along = [(2, length) for length in (3000, 6145, 8190, 8192)]
+    for n, shape in (
+        *itertools.product((255, 386, 449, 511, 513, 601), columns),
+        *itertools.product((3057, 3058, 4095, 6113, 16383), along),
+    ):
+        op = LocalResponseNorm(n, axis=1)
         for dtype in ("float32", "float16", "float64"):
-            for axis, shape in ((1, (1, length, inner)), (1, (2, length))):
-                forms = [
-                    [launch.variant.form for launch in plan_of(op, recipe, shape, dtype, device=H200).launches]
-                    for op in [LocalResponseNorm(n, axis=axis)]
-                    for recipe in ("backward", "backward_all")
-                ]
-                assert forms[0] == forms[1]
-                found |= set(forms[0])
+            plans = {}
+            for recipe in ("backward", "backward_all", "backward_parameters"):
+                plans[recipe] = plan_of(op, recipe, shape, dtype, device=H200)
+                for launch in plans[recipe].launches:
+                    elements = math.prod(launch.grid) * math.prod(launch.block) * launch.variant.elements
+                    # A tile is no smaller than a fourth of its block, and the array may be.
+                    assert elements <= 4 * math.prod(shape) + 2**16
+            forms, others = (
+                [launch.variant.form for launch in plans[recipe].launches] for recipe in ("backward", "backward_all")
+            )
+            assert forms == others
+            found |= set(forms)
     assert {"wide", "wide_last", "prefix"} <= found
 
 

@@ -194,6 +194,23 @@ def test_other_arrays_beside_those_of_cupy(queue, cupy_device, monkeypatch, orde
     assert events == [(5, handle) for handle in waits] + [(handle, 5) for handle in waits]
 
 
+@pytest.mark.parametrize("order", ["C", "gaps"])
+@pytest.mark.parametrize("name", ["out", "grad_output"])
+@pytest.mark.parametrize("kind", ["numba", "foreign"])
+def test_cupys_arrays_beside_one_that_names_no_stream(queue, cupy_device, monkeypatch, kind, name, order):
+    """What CuPy does on its current stream is waited for by the default one."""
+    import cupy
+
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda device=-1: SimpleNamespace(ptr=5))
+    other = hardware.Hardware(kind)
+    arrays = {"x": other.put(numbers(3)), "grad_output": other.put(numbers(4)), "out": other.put(numbers(5))}
+    arrays[name] = cupy_device.put(in_order(numbers(6), order))
+    OP.backward(**arrays)
+    assert set(queue.launches) == {0}
+    events = [(where, what[1]) for where, what, _ in queue.entries if isinstance(what, tuple)]
+    assert events == [(0, 5), (5, 0)]
+
+
 def test_the_default_stream_has_two_names(queue, cupy_device):
     memory = hardware.Memory(numbers(5))
     OP(cupy_device.put(numbers(3)), Foreign(SHAPE, None, "f4", memory.address, memory, stream=1))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from tests.support import assert_accurate
@@ -128,3 +129,14 @@ def test_checkpointing_computes_it_again():
     x = random(15, requires_grad=True)
     y = torch.utils.checkpoint.checkpoint(ours, x, use_reentrant=False)
     close(torch.autograd.grad(y.sum(), x)[0], torch.autograd.grad(ours(x, theirs).sum(), x)[0])
+
+
+@pytest.mark.parametrize("beta", [np.array(0.75), np.float32(0.75), 1, 10**20])
+def test_numbers_of_every_kind_beside_a_parameter(beta):
+    x, alpha = random(31), torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    close(local_response_norm(x, 3, alpha, beta), local_response_norm(x, 3, 1.5, beta))
+
+
+def test_gradients_of_numbers_are_on_the_device_of_x_whatever_is_usual():
+    with torch.device("meta"):
+        assert {gradient.device.type for gradient in OPERATOR.backward_all(random(32), random(33))} == {"cpu"}

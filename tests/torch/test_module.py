@@ -66,6 +66,8 @@ def test_a_learnable_number_is_set_in_its_logarithm():
     assert f"alpha={ALPHA:.6g}" in repr(module)
     with pytest.raises(ValueError, match=r"a learnable alpha is kept positive, got -1\.0; take a positive one"):
         module.alpha = -1.0
+    module.alpha = module.alpha * 2
+    assert module.alpha.item() == pytest.approx(2 * ALPHA, rel=1e-6)
 
 
 def test_learnable_numbers_are_exponentials():

@@ -97,8 +97,8 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     kind = kind_of(x)
     source = kind.view(x, "x")
     layout = source.layout
-    gradient = source if g is x else _beside(layout, g, INPUTS[recipe][0])
-    target = _beside(layout, out, "out") if out is not None else source if kind.makes_results else None
+    gradient = source if g is x else _beside(kind, layout, g, INPUTS[recipe][0])
+    target = _beside(kind, layout, out, "out") if out is not None else source if kind.makes_results else None
     if gradient is None or target is None or layout.device != driver.current_device():
         return _prepare(op, recipe, x, g, out)
     low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
@@ -114,10 +114,11 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     return out
 
 
-def _beside(layout: Layout, array: Any, name: str) -> View | None:
-    """Where an array lies that has this layout; None for others."""
-    kind = known(array)
-    if kind is None:
+def _beside(kind: Kind, layout: Layout, array: Any, name: str) -> View | None:
+    """Where an array of this kind lies that has this layout; None for others: what names no stream of its own is on
+    CuPy's current one, or on none.
+    """
+    if known(array) is not kind:
         return None
     view = kind.view(array, name)
     return view if view.layout == layout and (view.writeable or name != "out") else None

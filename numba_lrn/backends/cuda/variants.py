@@ -178,11 +178,13 @@ class Chooser:
         elif self._is_spread(axis, phases):
             form += "_spread"
         if axis.n > DIRECT:
-            # Whether shares are summed too does not count: dx has the same bits with and without.
-            variant = self._held(form, axis, tuple(phase._replace(reduces="") for phase in phases))
-            most = blocks.most_groups(variant)
-            if -(-axis.length // variant.steps) > most and sum(blocks.halo(axis, phases, variant.steps)) > most // 2:
-                return "prefix"
+            # Whether shares are summed too does not count: dx has the same bits with and without. A block that sums
+            # them has threads for fewer groups, of which some must be its own still.
+            for reduces, part in (("", 2 / 4), ("share", 3 / 4)):
+                variant = self._held(form, axis, (phases[0]._replace(reduces=reduces), *phases[1:]))
+                most, reach = blocks.most_groups(variant), sum(blocks.halo(axis, phases, variant.steps))
+                if -(-axis.length // variant.steps) > most and reach > part * most:
+                    return "prefix"
         return form
 
     def _lanes(self, most: int, extent: int) -> int:
