@@ -33,7 +33,8 @@ def keras(depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: fl
         y_c = x_c · (bias + alpha · Σ x_j²)^(−beta)        j = c − depth_radius … c + depth_radius
 
     Mapping: axis −1, before = after = depth_radius, scale alpha (not divided), beta, k = bias, as :func:`tensorflow`.
-    Refused: depth_radius < 0. Limits and source: as for TensorFlow.
+    Refused: depth_radius < 0. Limits: as for TensorFlow.
+    Source: as for TensorFlow.
     Evidence: run, as TensorFlow.
     """
     return tensorflow(depth_radius, bias, alpha, beta)
