@@ -87,7 +87,7 @@ def test_more_samples_than_a_grid_is_high(form, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("form", "shape"), [("flat", (2, 7, 11, 9, 5)), ("skew", (1, 3, 4, 8, 33))])
+@pytest.mark.parametrize(("form", "shape"), [("flat", (1, 7, 11, 9, 5)), ("skew", (1, 3, 4, 8, 33))])
 def test_passes_of_a_box(form, shape, dtype):
     """From the caller's array into a plane of sums, and from one plane to the next where they are of one type."""
     op = LocalResponseNorm(3, 1.0, axis=(1, 2, 3))
