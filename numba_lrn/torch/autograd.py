@@ -51,7 +51,7 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
 
 def differentiated(*tensors: Tensor) -> bool:
     """Whether a derivative of any order, direction or transform may be asked for."""
-    if forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None:
+    if kernels.in_forward_mode() or torch._C._functorch.peek_interpreter_stack() is not None:
         return True
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
@@ -62,13 +62,13 @@ def differentiated(*tensors: Tensor) -> bool:
 def _forward(op: LocalResponseNorm, x: Tensor) -> Tensor:
     if kernels.applies(x):
         return kernels.forward(op, x)
-    return composite.of(op, x) if forward_ad._current_level >= 0 else operators.forward(op, x)
+    return composite.of(op, x) if kernels.in_forward_mode() else operators.forward(op, x)
 
 
 def _backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
     if kernels.applies(grad_output, x):
         return kernels.backward(op, grad_output, x)
-    if forward_ad._current_level >= 0:
+    if kernels.in_forward_mode():
         return composite.backward(op, grad_output, x)
     return operators.backward(op, grad_output, x)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from numba_lrn.checks import finite
@@ -31,6 +32,11 @@ def applies(*tensors: Tensor) -> bool:
         if torch._C._functorch.is_legacy_batchedtensor(tensor):  # torch.autograd.grad(is_grads_batched=True)
             return False
     return True
+
+
+def in_forward_mode() -> bool:
+    """Whether a level of forward-mode differentiation is open: PyTorch's own question, which has no public name."""
+    return forward_ad._current_level >= 0
 
 
 def forward(op: LocalResponseNorm, x: Tensor, out: Tensor | None = None) -> Tensor:

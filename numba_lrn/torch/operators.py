@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import arrays, kernels
@@ -56,7 +55,7 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
 
 
 def _refuse_forward_mode() -> None:
-    if forward_ad._current_level >= 0:
+    if kernels.in_forward_mode():
         msg = (
             "a compiled function drops forward-mode tangents: call torch.func.jvp inside of it, or call "
             "numba_lrn.torch.local_response_norm outside of it"

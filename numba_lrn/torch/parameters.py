@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from numba_lrn.operator import LocalResponseNorm
 from numba_lrn.torch import autograd, composite, kernels, operators
@@ -84,7 +83,7 @@ class Forward(_ByFormula):
     def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
         if kernels.applies(x, scale, beta, k):
             return kernels.forward(kernels.with_values(scale, beta, k, *operators.window(window)), x)
-        if forward_ad._current_level >= 0:
+        if kernels.in_forward_mode():
             return _formula(window, x, scale, beta, k)
         result: Tensor = torch.ops.numba_lrn.forward_with_parameters(x, scale, beta, k, *operators.window(window))
         return result
@@ -107,7 +106,7 @@ class Backward(_ByFormula):
     ) -> tuple[Tensor, ...]:
         if kernels.applies(grad_output, x, scale, beta, k):
             return kernels.backward_with_parameters(grad_output, x, scale, beta, k, *operators.window(window))
-        if forward_ad._current_level >= 0:
+        if kernels.in_forward_mode():
             return _backward_formula(window, grad_output, x, scale, beta, k)
         result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_with_parameters(
             grad_output, x, scale, beta, k, *operators.window(window)
@@ -130,7 +129,7 @@ class BackwardAll(_ByFormula):
     def forward(grad_output: Tensor, x: Tensor, op: LocalResponseNorm) -> tuple[Tensor, ...]:
         if kernels.applies(grad_output, x):
             return kernels.backward_all(op, grad_output, x)
-        if forward_ad._current_level >= 0:
+        if kernels.in_forward_mode():
             return _backward_all_formula(op, grad_output, x)
         result: tuple[Tensor, ...] = torch.ops.numba_lrn.backward_with_parameters(
             grad_output, x, *_numbers(op, x), *operators.window(op)

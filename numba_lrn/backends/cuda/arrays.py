@@ -110,7 +110,23 @@ class CupyArrays:
         return owner.ptr, owner
 
 
-class NumbaArrays:
+class _NamedStreams:
+    """What is common to arrays whose stream is told by themselves, not by a library that has a current one."""
+
+    def current_stream(self, device: int) -> int:
+        """The default stream."""
+        return 0
+
+    def awaited_stream(self, layout: Layout) -> int | None:
+        """That which the array names."""
+        return layout.stream
+
+    def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
+        """From the driver, in the order of the stream: Numba would give memory back at once, whatever still runs."""
+        return driver.allocate(nbytes, device, stream)
+
+
+class NumbaArrays(_NamedStreams):
     """Numba device arrays."""
 
     makes_results = True
@@ -121,14 +137,6 @@ class NumbaArrays:
         device = array.gpu_data.context.device.id if pointer else -1
         stream = _handle(int(array.stream.handle)) if array.stream else None
         return View(Layout(array.shape, array.strides, array.dtype, device, stream), pointer, True)
-
-    def current_stream(self, device: int) -> int:
-        """The default stream."""
-        return 0
-
-    def awaited_stream(self, layout: Layout) -> int | None:
-        """That which it is bound to."""
-        return layout.stream
 
     def empty_like(self, array: Any, name: str) -> Any:
         """In the memory order of the array, bound to its stream."""
@@ -142,10 +150,6 @@ class NumbaArrays:
         views = (whole.gpu_data.view(8 * index, 8 * index + 8) for index in range(count))
         numbers = tuple(type(whole)((), (), np.float64, array.stream, view) for view in views)
         return numbers, whole.device_ctypes_pointer.value
-
-    def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
-        """Numba would give memory back at once, whatever still runs."""
-        return driver.allocate(nbytes, device, stream)
 
 
 class SimulatedArrays(NumbaArrays):
@@ -168,7 +172,7 @@ class SimulatedArrays(NumbaArrays):
         ), whole.ctypes.data
 
 
-class ForeignArrays:
+class ForeignArrays(_NamedStreams):
     """Any other array with ``__cuda_array_interface__``."""
 
     makes_results = False
@@ -192,14 +196,6 @@ class ForeignArrays:
         layout = Layout(shape, tuple(strides), dtype, device, None if stream is None else _handle(stream))
         return View(layout, pointer or 0, not read_only)
 
-    def current_stream(self, device: int) -> int:
-        """The default stream."""
-        return 0
-
-    def awaited_stream(self, layout: Layout) -> int | None:
-        """That which its interface names."""
-        return layout.stream
-
     def empty_like(self, array: Any, name: str) -> Any:
         """The interface has no way to make an array."""
         msg = (
@@ -211,10 +207,6 @@ class ForeignArrays:
     def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
         """Refused before it is asked."""
         raise AssertionError
-
-    def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
-        """From the driver, in the order of the stream."""
-        return driver.allocate(nbytes, device, stream)
 
 
 _KINDS: dict[tuple[str, str], Callable[[], Kind]] = {
