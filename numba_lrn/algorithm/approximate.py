@@ -14,11 +14,15 @@ import math
 import numpy as np
 
 from numba_lrn.algorithm.power import (
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
     SQRT_HALF,
     exp2_of_any,
     exp2_within_range,
     integer,
     log2_parts,
+    log2_parts_divided,
     power_general,
 )
 from numba_lrn.algorithm.primitives import (
@@ -51,6 +55,12 @@ def exponent_and_mantissa(d):
     bits = bits_of(d)
     exponent = integer(integer(bits - SQRT_HALF) & EXPONENT_BITS)
     return real(exponent), real_of(integer(bits - exponent))
+
+
+def exponent_and_ratio(d):
+    """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
+    exponent, mantissa = exponent_and_mantissa(d)
+    return exponent, (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
 
 
 def power_quarter_refined(d, par):
@@ -126,8 +136,7 @@ def power_general_refined(d, par):
 
 def power_general_divided_refined(d, par):
     """The same, log2 by a quotient: six instructions less, for up to β ulp more."""
-    exponent, mantissa = exponent_and_mantissa(d)
-    s = (mantissa - real(1.0)) * approximate_reciprocal(mantissa + real(1.0))
+    exponent, s = exponent_and_ratio(d)
     v = s * s
     log2_mantissa = s * fma(fma(LOG2_QUOTIENT_2, v, LOG2_QUOTIENT_1), v, LOG2_QUOTIENT_0)
     return finite_else_zero(d, exp2_within_range((exponent, log2_mantissa), par))
@@ -136,6 +145,12 @@ def power_general_divided_refined(d, par):
 def power_wide_refined(d, par):
     """Any β > 0, by polynomials."""
     return finite_else_zero(d, exp2_of_any(log2_parts(d), par))
+
+
+def logarithm_divided(d):
+    """ln d for a normal d > 0, by a quotient: near d = 1, where ln d is small, a term more than the power takes counts."""
+    exponent, log2_mantissa = log2_parts_divided(d)
+    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
 
 
 def finite_else_zero(d, power):

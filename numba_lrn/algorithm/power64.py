@@ -73,7 +73,8 @@ def log2_parts(d):
 def logarithm(d):
     """ln d for a normal d > 0."""
     exponent, s = exponent_and_ratio(d)
-    return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, s * polynomial(LN_RATIO, s * s)))
+    log_mantissa = s * polynomial(LN_RATIO, s * s)
+    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log_mantissa))
 
 
 def exp2_fraction(r):

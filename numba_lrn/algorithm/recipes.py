@@ -281,7 +281,7 @@ def shares(arrays, par, at, total):
     d = denominator(total, par)
     p, s, q = inverse_power(d, par)
     r, gp = residual(g, x, s, q), g * p
-    log_d = log_denominator(logarithm(d), d, rounded_off(total, d, par))
+    log_d = log_denominator(logarithm(d), d, q, rounded_off(total, d, par))
     return d, r, gp, scale_share(r, total), beta_share(x, gp, log_d)
 
 

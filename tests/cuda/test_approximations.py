@@ -3,6 +3,10 @@
 The PTX manual bounds rsqrt.approx by 2^-22.9, sqrt.approx by 2^-23 and ex2.approx by 2^-22.5 of the result, rcp.approx
 by one ulp, and lg2.approx by 2^-22 of 1, or of the result where that is larger. float32 arithmetic is NumPy's; a fused
 multiply-add is computed in float64 and rounded.
+
+Those of float64 have no bound in the manual. They read 20 bits of a mantissa and leave 20, which is 2^-19.4 for a
+reciprocal that is rounded well, and the maker's own 1/√ takes one step of the third order from them, as its machine code
+shows, which wants 2^-18.
 """
 
 import math
@@ -11,13 +15,15 @@ import numpy as np
 import pytest
 
 from numba_lrn import LocalResponseNorm, reference
-from numba_lrn.algorithm import approximate, formulas, power, primitives
+from numba_lrn.algorithm import approximate, approximate64, formulas, power, power64, primitives
 from numba_lrn.algorithm.binding import bind
 from numba_lrn.algorithm.parameters import scalars_of
 from numba_lrn.backends.cuda.variants import LONG_POWERS, ROUGH_EXPONENT, power_function
 from tests.support import ulp_error
 
 F = np.float32
+D = np.float64
+BOUND64 = 2.0**-18
 BOUNDS = {"root": 2.0**-23, "inverse_root": 2.0**-22.9, "exp2": 2.0**-22.5}
 
 
@@ -65,9 +71,45 @@ def functions(sign_root, sign_inverse, elementwise=False):
     return bind((primitives, power, approximate, formulas), lambda function: function, injected, "emulated")
 
 
-def inputs(low, high, count=400_000):
+def gross(exact, sign):
+    """An approximation of float64, of which it leaves 32 bits."""
+
+    def approximation(value):
+        signs = np.random.default_rng(3).uniform(-1, 1, value.shape) if sign == 0 else sign
+        with np.errstate(all="ignore"):
+            result = np.asarray(exact(value) * (1 + signs * BOUND64), D)
+            return (result.view(np.int64) & ~np.int64(0xFFFFFFFF)).view(D)
+
+    return approximation
+
+
+def functions64(sign_reciprocal, sign_inverse, elementwise=False):
+    """Those of float64; a fused multiply-add is computed in longdouble and rounded."""
+    injected = {
+        "fma": lambda a, b, c: (np.longdouble(a) * b + c).astype(D),
+        "min": lambda a, b: np.where(b < a, b, a),
+        "max": lambda a, b: np.where(b > a, b, a),
+        "real": lambda value: np.asarray(value, D)[()],
+        "integer": lambda value: np.asarray(value).astype(np.int64),
+        "bits_of": lambda value: np.asarray(value, D).view(np.int64),
+        "real_of": lambda bits: np.asarray(bits, np.int64).view(D),
+        "approximate_inverse_root": gross(lambda v: 1 / np.sqrt(v), sign_inverse),
+        "approximate_reciprocal": gross(lambda v: 1 / v, sign_reciprocal),
+    }
+
+    def finite_else_zero(d, value):
+        _, reciprocal = namespace["reciprocals"](d)
+        return value, value, reciprocal
+
+    if not elementwise:
+        injected["finite_else_zero"] = finite_else_zero
+    namespace = bind((primitives, power, power64, approximate64, formulas), lambda f: f, injected, "emulated64")
+    return namespace
+
+
+def inputs(low, high, count=400_000, real=F):
     rng = np.random.default_rng(11)
-    return np.ldexp(rng.uniform(1, 2, count), rng.integers(low, high, count)).astype(F)
+    return np.ldexp(rng.uniform(1, 2, count), rng.integers(low, high, count)).astype(real)
 
 
 def worst(name, beta, d):
@@ -134,6 +176,62 @@ def test_infinite_and_missing_d(name):
             p, s, q = power_of(d, par)
             for value in (p, q, s * q) if name.startswith(LONG_POWERS) else (p, q, s):
                 np.testing.assert_array_equal(value, expected)
+
+
+REFINED64 = {
+    ("power_quarter_refined", 0.25): 1.5,
+    ("power_half_refined", 0.5): 3.0,
+    ("power_three_quarters_refined", 0.75): 1.5,
+    ("power_one_refined", 1.0): 1.5,
+    ("power_general_refined", 0.6): 3.0,
+    ("power_general_refined", 0.97): 3.0,
+    ("power_wide_refined", 1.7): 3.5,
+}
+wide = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="longdouble is no wider than float64 here")
+
+
+@wide
+@pytest.mark.parametrize(("name", "beta"), REFINED64, ids=str)
+def test_refined_powers_of_float64(name, beta, record_property):
+    exponents = (-1000, 1000) if beta <= 1 else (-550, 550)
+    d = inputs(*exponents, real=D)
+    par = formulas.Parameters(*scalars_of(1.0, beta, 1.0, D))
+    truth, inverse = d ** -np.longdouble(beta), 1 / np.longdouble(d)
+    largest = 0.0
+    for signs in ((0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        p, s, q = functions64(*signs)[name](d, par)
+        largest = max(largest, float(ulp_error(p, truth, truth, D).max()))
+        np.testing.assert_array_equal(p, s)
+        assert ulp_error(q, inverse, inverse, D).max() <= 1.5
+    record_property("ulp", largest)
+    assert largest <= REFINED64[name, beta]
+
+
+@pytest.mark.parametrize(("name", "beta"), REFINED64, ids=str)
+def test_infinite_and_missing_d_of_float64(name, beta):
+    par = formulas.Parameters(*scalars_of(1.0, beta, 1.0, D))
+    power_of = functions64(0, 0, elementwise=True)[name]
+    with np.errstate(all="ignore"):
+        for d, expected in ((D(np.inf), 0.0), (D(np.nan), np.nan)):
+            p, s, q = power_of(d, par)
+            np.testing.assert_array_equal((p, q, s * q), expected)
+
+
+@wide
+def test_the_logarithms_of_the_shares():
+    """ln d, near d = 1 too, of which the shares of β, within eight ulp, are a product."""
+    with np.errstate(all="ignore"):
+        for functions_of, name, real, limit in (
+            (functions, "logarithm_divided", F, 5.0),
+            (functions, "logarithm", F, 3.0),
+            (functions64, "logarithm", D, 5.0),
+        ):
+            far, near = inputs(-100, 100, real=real), (1 + inputs(-20, 0, real=real)).astype(real)
+            d = np.concatenate((far, near, (2 - near)[near < 2]))
+            d = d[d != 1]
+            truth = np.log(np.longdouble(d))
+            for signs in SIGNS:
+                assert ulp_error(functions_of(*signs)[name](d), truth, truth, real).max() <= limit
 
 
 SIGNS = ((0, 0), (1, 1), (-1, -1))

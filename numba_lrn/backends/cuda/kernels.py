@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numba_lrn.algorithm import approximate, formulas, power, power64, primitives, recipes
+from numba_lrn.algorithm import approximate, approximate64, formulas, power, power64, primitives, recipes
 from numba_lrn.algorithm.binding import bind, rebind
 from numba_lrn.backends.cuda.forms import (
     box,
@@ -61,8 +61,11 @@ FORMS: dict[str, tuple[python_types.ModuleType, Callable, int]] = {
     "walk_contiguous": (walk, walk.walk, 9),
     "walk_strided": (walk, walk.walk, 9),
 }
-# Power functions that are right where d is Inf or NaN; the others are asked where d is finite only.
-RIGHT_AT_EXTREMES = ("refined", "rough", "guarded", "platform")
+# Power functions of algorithm/approximate.py and approximate64.py, whose q is 1/d.
+APPROXIMATE = ("refined", "rough")
+POLYNOMIAL = ("power_general_refined", "power_wide_refined")  # those of float32 whose log2 is no quotient
+# Those that are right where d is Inf or NaN; the others are asked where d is finite only.
+RIGHT_AT_EXTREMES = (*APPROXIMATE, "guarded", "platform")
 
 
 class Variant(NamedTuple):
@@ -208,7 +211,7 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     """Primitives, power functions, formulas and the ends of stages, in one namespace."""
     tag = "_".join((variant.power or "sum", variant.dtype, "packed" if packs else "plain"))
     injected = _primitives(variant, packs)
-    powers = (power, power64) if variant.real == "float64" else (power, approximate)
+    powers = (power, power64, approximate64) if variant.real == "float64" else (power, approximate)
     namespace = bind((primitives, *powers, formulas), device_function, injected, tag)
     if variant.power:
         right = variant.power.endswith(RIGHT_AT_EXTREMES)
@@ -216,6 +219,9 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
         namespace["finite_times"] = namespace[power.TIMES.get(variant.power, "times_power")]
         namespace["inverse_power"] = namespace[variant.power if right else "power_at_extremes"]
         namespace["normalized"] = namespace["finite_times" if right else "times_at_extremes"]
+    if variant.power.endswith(APPROXIMATE):
+        for formula in ("over_d", "log_denominator"):
+            namespace[formula] = namespace[f"{formula}_by_reciprocal"]
     if variant.dtype in ("float16", "bfloat16"):
         namespace["denominator"] = namespace["denominator_rounded"]
     namespace["store_result"] = namespace["store"]
@@ -227,9 +233,9 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
 
 def _logarithm(variant: Variant) -> str:
     """The ln that is right for every d that its power function is for."""
-    if variant.real == "float64":
-        return "logarithm_platform"
-    return "logarithm_at_extremes" if variant.power.endswith(("refined", "rough")) else "logarithm_guarded"
+    if variant.power.endswith(APPROXIMATE):
+        return "logarithm" if variant.power.startswith(POLYNOMIAL) or variant.real == "float64" else "logarithm_divided"
+    return "logarithm_platform" if variant.real == "float64" else "logarithm_guarded"
 
 
 def function(variant: Variant, packs: bool = True) -> Callable:
@@ -255,6 +261,7 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SHARES=variant.reduces,
+        NOTHING_BEYOND=variant.power.endswith(APPROXIMATE),
         SUMS=recipes.SUMS,
         # The sum of nothing: adding to −0 takes no instruction, where 0 + x takes one, as it makes 0 of −0.
         EMPTY=getattr(np, variant.real)(-0.0),

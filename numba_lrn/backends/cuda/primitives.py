@@ -57,15 +57,18 @@ def real_of(typingctx, bits):
     return real(bits), codegen
 
 
-def _approximation(instruction: str) -> Any:
-    """One instruction on a float32. Without .ftz it takes three more, for subnormal numbers, which d never is."""
+def _approximation(operation: str) -> Any:
+    """One instruction. Without .ftz it takes three more, for subnormal numbers, which d never is."""
 
     @intrinsic
     def approximate(typingctx, value):
-        def codegen(context, builder, signature, arguments):
-            return _assembly(builder, f"{instruction} $0, $1;", "=f,f", FLOAT, arguments)
+        width, constraint = ("f64", "d") if value == types.float64 else ("f32", "f")
 
-        return types.float32(types.float32), codegen
+        def codegen(context, builder, signature, arguments):
+            text = f"{operation}.approx.ftz.{width} $0, $1;"
+            return _assembly(builder, text, f"={constraint},{constraint}", arguments[0].type, arguments)
+
+        return value(value), codegen
 
     return approximate
 
@@ -75,11 +78,11 @@ def _assembly(builder: Any, text: str, constraints: str, result: Any, arguments:
     return builder.call(ir.InlineAsm(function, text, constraints), arguments)
 
 
-approximate_root = _approximation("sqrt.approx.ftz.f32")
-approximate_inverse_root = _approximation("rsqrt.approx.ftz.f32")
-approximate_reciprocal = _approximation("rcp.approx.ftz.f32")
-approximate_log2 = _approximation("lg2.approx.ftz.f32")
-approximate_exp2 = _approximation("ex2.approx.ftz.f32")
+approximate_root = _approximation("sqrt")
+approximate_inverse_root = _approximation("rsqrt")
+approximate_reciprocal = _approximation("rcp")
+approximate_log2 = _approximation("lg2")
+approximate_exp2 = _approximation("ex2")
 
 
 def _real(element: Any) -> Any:

@@ -87,8 +87,10 @@ def power_function(op: LocalResponseNorm, dtype: np.dtype, elements: int, differ
     safe = never_subnormal(op.scale, op.k, real)
     if dtype == np.float64:
         if name is None:
-            return general_power(op.beta) if safe and -GENERAL_BETA < op.beta <= WIDE_BETA64 else "power_platform"
-        return name if safe or op.beta == 1.0 else f"{name}_guarded"
+            within = safe and -GENERAL_BETA < op.beta <= WIDE_BETA64
+            general = general_power(op.beta) if within else "power_platform"
+            return f"{general}_refined" if within and op.beta > 0.0 else general
+        return f"{name}_refined" if safe else name if op.beta == 1.0 else f"{name}_guarded"
     if not safe or abs(op.beta) > WIDE_BETA:
         return "power_one" if op.beta == 1.0 else f"{name}_guarded" if name else "power_platform"
     half = dtype.itemsize == 2 and not differentiates

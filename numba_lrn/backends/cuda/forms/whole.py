@@ -14,6 +14,10 @@ tiles change no bit.
 from numba_lrn.backends.cuda.forms import small, spread, wide
 from numba_lrn.backends.cuda.forms.stages import emitting
 
+# Elements in a loop of long ends. The compiler does not unroll longer ones where β has no name, and what a loop that is
+# not unrolled takes lies in local memory.
+UNROLLED = {"float32": 8, "float64": 4}
+
 
 def way_of(variant):
     """How windows are summed."""
@@ -59,6 +63,8 @@ def helpers(variant):
     middle, middle_behind = before * columns, after * columns
     summing = way_of(variant).summing
 
+    some = UNROLLED[variant.real] if variant.reduces or variant.windows > 1 else batch
+
     load, store = (load_group, store_own) if variant.adjacent else (spread.load_group, spread.store_own)
 
     def storing(phase):
@@ -80,6 +86,7 @@ def helpers(variant):
             if name in variant.own
         ],
         "emit_stages": emitting(first, batch),
+        "emit_all": [(emit_some, {"FROM": at, "TO": min(at + some, batch)}) for at in range(0, batch, some)],
         "store_results": storing(first),
         **summing("sum_windows", first, steps, columns, variant.before, variant.after),
         "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for _, name in behind],
@@ -180,15 +187,21 @@ def both_phases(local, pointers, ground, par, here, behind, ahead, sums):
     load_others(pointers, at, rows, pitch, present, own)
     take_own(near, own)
     sum_windows(near, shared, here, behind, ahead, totals)
-    for slot in range(BATCH):
-        counts = slot // LANES < mine and slot % LANES < present
-        emit_stages(own, par, slot, slot, totals, slot, counts, shares)
-        if SHARES and slot % 8 == 7:
-            add_shares(shares, sums)
-    if SHARES and BATCH % 8 > 0:
-        add_shares(shares, sums)
+    emit_all(own, par, totals, mine, present, shares, sums)
+    if SHARES and NOTHING_BEYOND and mine == 0:
+        for index in range(SUMS):
+            sums[index] = real(0.0)
     store_results(pointers, at, mine, pitch, present, own)
     second_phase(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares)
+
+
+def emit_some(own, par, totals, mine, present, shares, sums):
+    """The ends of the first phase for some of a thread's elements."""
+    for slot in range(FROM, TO):
+        counts = NOTHING_BEYOND or (slot // LANES < mine and slot % LANES < present)
+        emit_stages(own, par, slot, slot, totals, slot, counts, shares)
+        if SHARES and (slot % 8 == 7 or slot == BATCH - 1):
+            add_shares(shares, sums)
 
 
 def behind_whole(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares):

@@ -1,0 +1,107 @@
+"""approximate.py in float64: bound after power64.py, these have the same names.
+
+A card has inverse roots and reciprocals of float64 that are good to some 2^-20: they read and leave the upper 32 bits of
+a number. One step of the third or fourth order makes all of it. Without them a root takes three steps from an estimate
+by bits; an IEEE division branches, so that the compiler makes the constants of a polynomial anew for each element:
+173 instructions an element forward of n = 5, β = 0.6, instead of 98.
+"""
+
+import math
+
+import numpy as np
+
+from numba_lrn.algorithm.power import exp2_of_any, exp2_within_range
+from numba_lrn.algorithm.power64 import LN2, LN2_HIGH, LN2_LOW, SQRT_HALF, log2_parts
+from numba_lrn.algorithm.primitives import (
+    approximate_inverse_root,
+    approximate_reciprocal,
+    bits_of,
+    fma,
+    real,
+    real_of,
+)
+
+# As in approximate.py: an exponent is left where its bits are.
+EXPONENT_BITS = np.int64(-(2**52))
+EXPONENT_UNIT = np.float64(2.0**-52)
+
+
+def exponent_and_ratio(d):
+    """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
+    bits = bits_of(d)
+    exponent = (bits - SQRT_HALF) & EXPONENT_BITS
+    mantissa = real_of(bits - exponent)
+    _, inverse = reciprocals(mantissa + real(1.0))
+    return real(exponent), (mantissa - real(1.0)) * inverse
+
+
+def reciprocals(d):
+    """1/d as the card has it, and all of it, which is NaN where d is Inf."""
+    y = approximate_reciprocal(d)
+    e = fma(-d, y, real(1.0))
+    return y, fma(y, fma(e, e, e), y)
+
+
+def power_quarter_refined(d, par):
+    """β = 1/4."""
+    root = approximate_inverse_root(d)
+    y = root * approximate_inverse_root(root)
+    square = y * y
+    e = fma(-square, square * d, real(1.0))
+    return root_else_zero(d, fma(y * e, fourth_root_step(e), y))
+
+
+def power_half_refined(d, par):
+    """β = 1/2."""
+    y = approximate_inverse_root(d)
+    e = fma(-y, y * d, real(1.0))
+    return root_else_zero(d, fma(y * e, fma(e, real(3 / 8), real(1 / 2)), y))
+
+
+def power_three_quarters_refined(d, par):
+    """β = 3/4: y⁴·d³ = 1."""
+    root = approximate_inverse_root(d)
+    y = root * (root * approximate_inverse_root(root))
+    w = y * (y * d)
+    e = fma(-w, w * d, real(1.0))
+    return root_else_zero(d, fma(y * e, fourth_root_step(e), y))
+
+
+def fourth_root_step(e):
+    """((1 − e)^(-1/4) − 1)/e."""
+    return fma(fma(e, real(15 / 128), real(5 / 32)), e, real(1 / 4))
+
+
+def power_one_refined(d, par):
+    """β = 1."""
+    _, _, power = finite_else_zero(d, real(1.0))
+    return power, power, power
+
+
+def power_general_refined(d, par):
+    """0 < β < 0.98."""
+    return finite_else_zero(d, exp2_within_range(log2_parts(d), par))
+
+
+def power_wide_refined(d, par):
+    """Any β > 0."""
+    return finite_else_zero(d, exp2_of_any(log2_parts(d), par))
+
+
+def logarithm(d):
+    """ln d for a normal d > 0, of what the power takes, too."""
+    exponent, log2_mantissa = log2_parts(d)
+    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
+
+
+def finite_else_zero(d, power):
+    """(p, s, q) of β > 0. The card's 1/d is 0 and NaN where d is Inf and NaN, as d^(-β) is."""
+    rough, reciprocal = reciprocals(d)
+    finite = d < real(math.inf)
+    return power if finite else rough, power, reciprocal if finite else rough
+
+
+def root_else_zero(d, power):
+    """The same of roots, where s is NaN, too, where d is Inf."""
+    power, _, reciprocal = finite_else_zero(d, power)
+    return power, power, reciprocal
