@@ -148,7 +148,7 @@ def power_wide_refined(d, par):
 
 
 def logarithm_divided(d):
-    """ln d for a normal d > 0, by a quotient: near d = 1, where ln d is small, a term more than the power takes counts."""
+    """ln d for a normal d > 0, by a quotient. Near d = 1, where ln d is small, it wants a term more than the power."""
     exponent, log2_mantissa = log2_parts_divided(d)
     return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
 

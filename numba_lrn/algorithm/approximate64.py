@@ -1,6 +1,6 @@
 """approximate.py in float64: bound after power64.py, these have the same names.
 
-A card has inverse roots and reciprocals of float64 that are good to some 2^-20: they read and leave the upper 32 bits of
+A card has inverse roots and reciprocals of float64 that are good to some 2^-20: they read and leave the upper half of
 a number. One step of the third or fourth order makes all of it. Without them a root takes three steps from an estimate
 by bits; an IEEE division branches, so that the compiler makes the constants of a polynomial anew for each element:
 173 instructions an element forward of n = 5, β = 0.6, instead of 98.

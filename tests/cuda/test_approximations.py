@@ -5,7 +5,7 @@ by one ulp, and lg2.approx by 2^-22 of 1, or of the result where that is larger.
 multiply-add is computed in float64 and rounded.
 
 Those of float64 have no bound in the manual. They read 20 bits of a mantissa and leave 20, which is 2^-19.4 for a
-reciprocal that is rounded well, and the maker's own 1/√ takes one step of the third order from them, as its machine code
+reciprocal that is rounded well. The maker's own 1/√ takes one step of the third order from them, as its machine code
 shows, which wants 2^-18.
 """
 

@@ -57,6 +57,7 @@ def helpers(variant):
         "add_tails": adding(phase, lanes, add_tail),
         "add_heads": adding(phase, lanes, add_head),
         "emit_stages": emitting(phase, lanes),
+        "emit_all": [(emit_row, {"STEP": step}) for step in range(variant.steps)],
         "store_rows": storing(variant, phase.stored, variant.own),
         "index_of": [(index_of, {})],
         "suffix_groups": [(suffix_groups, {})],
@@ -125,6 +126,21 @@ def add_head(entering, head):
         head[place + LANES] = add_term(entering, entering, slot, slot, head[place])
 
 
+def emit_row(values, par, group_sums, group, running, rows, bases, shares, sums):
+    """The window sums of a row of a group, and what becomes of them."""
+    tail, head, low, high, totals = running
+    for lane in range(LANES):
+        slot = STEP * LANES + lane
+        for window in range(WINDOWS):
+            wide = window * LANES + lane
+            at = window * PART + slot
+            group_sum = load(group_sums, index_of(group, wide))
+            totals[wide] = tail[at] + group_sum + (high[wide] + (low[wide] + head[at]))
+        emit_stages(values, par, slot, slot, totals, lane, STEP < rows and owns(bases, lane), shares)
+    if SHARES:
+        add_shares(shares, sums)
+
+
 def prefix(local, pointers, integers, par, sums):
     """One phase."""
     columns, length, inner, chunk, before, after = integers
@@ -176,18 +192,9 @@ def prefix(local, pointers, integers, par, sums):
                     head[window * PART + lane] = real(0.0)
             add_tails(leaving, tail)
             add_heads(entering, head)
-            for slot in range(BATCH):
-                lane = slot % LANES
-                for window in range(WINDOWS):
-                    wide = window * LANES + lane
-                    at = window * PART + slot
-                    group_sum = load(group_sums, index_of(group, wide))
-                    totals[wide] = tail[at] + group_sum + (high[wide] + (low[wide] + head[at]))
-                step = slot // LANES
-                counts = offset + step < n and row + step < last and owns(bases, lane)
-                emit_stages(values, par, slot, slot, totals, lane, counts, shares)
-                if SHARES and lane == LANES - 1:
-                    add_shares(shares, sums)
+            running = tail, head, low, high, totals
+            rows = min(n - offset, last - row)
+            emit_all(values, par, group_sums, group, running, rows, bases, shares, sums)
             for window in range(WINDOWS):
                 for lane in range(LANES):
                     wide = window * LANES + lane
