@@ -91,6 +91,11 @@ OTHERS = {
     **variants(report.OTHERS[-2:], FLOAT32, ("backward_all",)),
     **variants(report.MAIN[:1], ("float16", "bfloat16", "float64"), ("backward_all", "double_backward")),
 }
+# Polynomials of float64, which are long, in the longest ends of stages.
+NAMELESS64 = tuple(
+    problem._replace(name=f"{problem.name}, β = {beta}", beta=beta)
+    for problem, beta in ((report.MAIN[0], 0.6), (report.MAIN[1], 1.7), (report.OTHERS[5], 0.6))
+)
 # What takes most registers.
 LARGE, LARGE64 = (
     tuple(
@@ -122,6 +127,9 @@ ALL = {
     **variants(LARGE_BOXES, FLOAT32, ("backward_all", "double_backward")),
     **variants(LARGE_BOXES64, ("float64",), ("backward_all", "double_backward")),
     **variants(BOXES, ("float16", "float64"), ("backward",)),
+    **variants(NAMELESS64[:1], ("float64",)),
+    **variants(NAMELESS64, ("float64",), ("backward_all",)),
+    **variants(NAMELESS64[1:2], ("float64",), ("double_backward",)),
 }
 # What kernels of one variant share is compiled once where they follow each other.
 TARGETS = [
@@ -162,6 +170,8 @@ def check(variant, capability):
     assert ".local" not in text
     assert (".shared" in text) >= variant.reduces
     assert not re.search(r"\bcall\b", text)
+    if variant.power.endswith(kernels.APPROXIMATE):  # it branches, and constants are made anew behind it
+        assert not re.search(r"\bdiv\.rn\b", text)
     assert "st.global" in text
     check_indices(variant, text)
     if variant.real == "float32":
@@ -251,8 +261,8 @@ LIMITS = {
     ("NCHW, n = 5", "forward", "float16"): 32,
     ("NCHW, n = 5", "backward", "float16"): 50,
     ("NCHW, n = 5", "jvp", "float32"): 59,
-    ("NCHW, n = 5", "backward_all", "float32"): 118,
-    ("NCHW, n = 5", "double_backward", "float32"): 126,
+    ("NCHW, n = 5", "backward_all", "float32"): 106,
+    ("NCHW, n = 5", "double_backward", "float32"): 99,
     ("NHWC, n = 5", "forward", "float32"): 34,
     ("NHWC, n = 5", "backward", "float32"): 50,
     ("NCHW, 27×27, n = 5", "forward", "float32"): 59,

@@ -363,7 +363,8 @@ class Chooser:
         return Portion(lanes, LONG_GROUP if axis.n >= LONG_GROUPS_FROM and self.dtype.itemsize < 8 else GROUP)
 
     def _prefix_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
-        lanes = self._lanes(max(4 // _windows(phases), 1), axis.inner)
+        # With four lanes of float64 what sums shares spills.
+        lanes = self._lanes(max(min(4, line.VECTOR_BYTES // self.dtype.itemsize) // _windows(phases), 1), axis.inner)
         if lanes == 1 and axis.outer * axis.inner > PREFIX_LANES * blocks.BLOCK:
             return Portion(PREFIX_LANES, PREFIX_ROWS, adjacent=False)
         return Portion(lanes, PREFIX_ROWS, adjacent=lanes > 1)

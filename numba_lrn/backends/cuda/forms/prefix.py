@@ -51,6 +51,7 @@ def helpers(variant):
     (phase,) = variant.phases
     lanes = variant.lanes
     return {
+        "index_of": [(index_of, {})],
         "load_summed": _loading(variant, phase.summed, phase.summed),
         "load_middle": _loading(variant, phase.read, variant.own),
         "sum_groups": adding(phase, lanes, sum_group),
@@ -59,7 +60,6 @@ def helpers(variant):
         "emit_stages": emitting(phase, lanes),
         "emit_all": [(emit_row, {"STEP": step}) for step in range(variant.steps)],
         "store_rows": storing(variant, phase.stored, variant.own),
-        "index_of": [(index_of, {})],
         "suffix_groups": [(suffix_groups, {})],
     }
 
@@ -136,7 +136,7 @@ def emit_row(values, par, group_sums, group, running, rows, bases, shares, sums)
             at = window * PART + slot
             group_sum = load(group_sums, index_of(group, wide))
             totals[wide] = tail[at] + group_sum + (high[wide] + (low[wide] + head[at]))
-        emit_stages(values, par, slot, slot, totals, lane, STEP < rows and owns(bases, lane), shares)
+        emit_stages(values, par, slot, slot, totals, lane, rows > STEP and owns(bases, lane), shares)
     if SHARES:
         add_shares(shares, sums)
 

@@ -14,8 +14,8 @@ tiles change no bit.
 from numba_lrn.backends.cuda.forms import small, spread, wide
 from numba_lrn.backends.cuda.forms.stages import emitting
 
-# Elements in a loop of long ends. The compiler does not unroll longer ones where β has no name, and what a loop that is
-# not unrolled takes lies in local memory.
+# Elements in a loop over the ends. The compiler does not unroll longer ones of derivatives where β has no name, and what a
+# loop that is not unrolled takes lies in local memory.
 UNROLLED = {"float32": 8, "float64": 4}
 
 
@@ -63,7 +63,7 @@ def helpers(variant):
     middle, middle_behind = before * columns, after * columns
     summing = way_of(variant).summing
 
-    some = UNROLLED[variant.real] if variant.reduces or variant.windows > 1 else batch
+    some = UNROLLED[variant.real]
 
     load, store = (load_group, store_own) if variant.adjacent else (spread.load_group, spread.store_own)
 
