@@ -73,7 +73,7 @@ class Variant(NamedTuple):
 
     form: str  # a key of FORMS
     phases: tuple[Phase, ...]  # one, or both of a recipe
-    power: str  # a function of algorithm/power.py or algorithm/approximate.py
+    power: str  # a function of algorithm/power.py, approximate.py or approximate64.py
     dtype: str
     lanes: int  # elements a thread in each row
     adjacent: bool  # whether they are neighbours, in aligned memory

@@ -228,7 +228,9 @@ class Chooser:
 
     def _small_last_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         lanes = self._lanes(line.VECTOR_BYTES // self.dtype.itemsize, axis.length)
-        return Portion(lanes, _steps(LONG_GROUP if self.dtype.itemsize == 2 else GROUP, axis))
+        # What a block's sums of shares take is a fourth of all instructions with groups of eight rows.
+        long = self.dtype.itemsize == 2 or (self.dtype.itemsize == 4 and phases[0].reduces)
+        return Portion(lanes, _steps(LONG_GROUP if long else GROUP, axis))
 
     def _wide_portion(self, axis: Axis, phases: tuple[Phase, ...]) -> Portion:
         if self._has_long_groups(axis):
