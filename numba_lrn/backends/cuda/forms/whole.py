@@ -14,8 +14,8 @@ tiles change no bit.
 from numba_lrn.backends.cuda.forms import small, spread, wide
 from numba_lrn.backends.cuda.forms.stages import emitting
 
-# Elements in a loop over the ends. The compiler does not unroll longer ones of derivatives where β has no name, and what
-# a loop that is not unrolled takes lies in local memory.
+# Elements in a loop over the ends. Longer ones of derivatives are not unrolled where β has no name, and what they take
+# lies in local memory then.
 UNROLLED = {"float32": 8, "float64": 4}
 
 
