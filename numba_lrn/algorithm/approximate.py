@@ -9,8 +9,6 @@ approximations as they are, at most 8 ulp of float32, for results that are round
 nothing. A d that is NaN is NaN from the first root on.
 """
 
-import math
-
 import numpy as np
 
 from numba_lrn.algorithm.power import (
@@ -24,6 +22,7 @@ from numba_lrn.algorithm.power import (
     log2_parts,
     log2_parts_divided,
     power_general,
+    where_finite,
 )
 from numba_lrn.algorithm.primitives import (
     approximate_exp2,
@@ -156,4 +155,4 @@ def logarithm_divided(d):
 def finite_else_zero(d, power):
     """(p, s, q) of β > 0. Of Inf and NaN the polynomials know nothing, but 1/d is 0 and NaN there, as d^(-β) is."""
     reciprocal = approximate_reciprocal(d)
-    return power if d < real(math.inf) else reciprocal, power, reciprocal
+    return where_finite(d, power, reciprocal), power, reciprocal

@@ -6,11 +6,9 @@ by bits; an IEEE division branches, so that the compiler makes the constants of 
 173 instructions an element forward of n = 5, β = 0.6, instead of 98.
 """
 
-import math
-
 import numpy as np
 
-from numba_lrn.algorithm.power import exp2_of_any, exp2_within_range
+from numba_lrn.algorithm.power import exp2_of_any, exp2_within_range, where_finite
 from numba_lrn.algorithm.power64 import LN2, LN2_HIGH, LN2_LOW, SQRT_HALF, log2_parts
 from numba_lrn.algorithm.primitives import (
     approximate_inverse_root,
@@ -97,8 +95,7 @@ def logarithm(d):
 def finite_else_zero(d, power):
     """(p, s, q) of β > 0. The card's 1/d is 0 and NaN where d is Inf and NaN, as d^(-β) is."""
     rough, reciprocal = reciprocals(d)
-    finite = d < real(math.inf)
-    return power if finite else rough, power, reciprocal if finite else rough
+    return where_finite(d, power, rough), power, where_finite(d, reciprocal, rough)
 
 
 def root_else_zero(d, power):

@@ -79,7 +79,7 @@ def log_denominator(log_d, d, q, rest):
 
 
 def log_denominator_by_reciprocal(log_d, d, q, rest):
-    """The same by powers whose q is 1/d. Where d is Inf or NaN ``rest`` is NaN, so that ``log_d`` may be anything."""
+    """The same by powers whose q is 1/d. Where d is Inf or NaN so is ``rest``, and ``rest`` times 1/d is NaN."""
     return fma(rest, q, log_d)
 
 

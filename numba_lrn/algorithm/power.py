@@ -37,7 +37,7 @@ EXTRA_STEPS = 0  # Newton steps of third order after the first
 
 SQRT_HALF = np.int32(0x3F3504F3)
 EXPONENT_SHIFT = np.int32(23)
-EXPONENT_UNIT = np.float32(1.0)  # of exponents; approximate.py has another
+EXPONENT_UNIT = np.float32(1.0)  # of exponents; approximate.py and approximate64.py have others
 EXPONENT_BIAS = np.int32(127)
 # Adding and subtracting 1.5·2^23 rounds a float32 to an integer and leaves that integer in the low bits.
 ROUNDER = np.float32(12582912.0)
@@ -107,6 +107,11 @@ def inverse_fourth_root(d):
 def at_extremes(d, value, at_infinity):
     """``value``, but ``at_infinity`` where d is Inf and NaN where d is NaN."""
     return value if d < real(math.inf) else (at_infinity if d == real(math.inf) else d)
+
+
+def where_finite(d, value, otherwise):
+    """``value``, but ``otherwise`` where d is Inf or NaN."""
+    return value if d < real(math.inf) else otherwise
 
 
 def times_power(x, d, par):

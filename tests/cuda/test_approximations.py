@@ -62,12 +62,8 @@ def functions(sign_root, sign_inverse, elementwise=False):
         "approximate_log2": logarithm,
     }
 
-    def finite_else_zero(d, value):
-        reciprocal = injected["approximate_reciprocal"](d)
-        return np.where(d < np.inf, value, reciprocal), value, reciprocal
-
     if not elementwise:
-        injected["finite_else_zero"] = finite_else_zero
+        injected["where_finite"] = lambda d, value, otherwise: np.where(d < np.inf, value, otherwise)
     return bind((primitives, power, approximate, formulas), lambda function: function, injected, "emulated")
 
 
@@ -96,15 +92,10 @@ def functions64(sign_reciprocal, sign_inverse, elementwise=False):
         "approximate_inverse_root": gross(lambda v: 1 / np.sqrt(v), sign_inverse),
         "approximate_reciprocal": gross(lambda v: 1 / v, sign_reciprocal),
     }
-
-    def finite_else_zero(d, value):
-        _, reciprocal = namespace["reciprocals"](d)
-        return value, value, reciprocal
-
     if not elementwise:
-        injected["finite_else_zero"] = finite_else_zero
-    namespace = bind((primitives, power, power64, approximate64, formulas), lambda f: f, injected, "emulated64")
-    return namespace
+        injected["where_finite"] = lambda d, value, otherwise: np.where(d < np.inf, value, otherwise)
+    modules = primitives, power, power64, approximate64, formulas
+    return bind(modules, lambda function: function, injected, "emulated64")
 
 
 def inputs(low, high, count=400_000, real=F):

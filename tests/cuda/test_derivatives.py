@@ -240,10 +240,11 @@ def test_nan_and_inf_stay_in_their_windows(name, bad):
 
 
 @simulated
+@pytest.mark.parametrize(("beta", "k"), [(0.75, 0.0), (2.0, 1e-20)])
 @pytest.mark.parametrize("name", MAIN)
-def test_nothing_comes_from_beyond_the_axis(name):
-    """With k = 0, d is 0 beyond an axis that begins and ends with zeros, and d is not 0 on it."""
-    op, shape, order = operator(name, k=0.0)
+def test_nothing_comes_from_beyond_the_axis(name, beta, k):
+    """Beyond an axis that begins and ends with zeros d is k, whose power is Inf, and d is larger on it."""
+    op, shape, order = operator(name, beta, k=k)
     first, ahead, behind = (
         (op.axis[0], op.after[0], op.before[0]) if isinstance(op.axis, tuple) else (op.axis, op.after, op.before)
     )
@@ -277,6 +278,24 @@ def test_near_d_equal_to_one():
         assert_derivatives(op, "backward_parameters", compute(op, "backward_parameters", *given)[0], *given)
     op, shape, _ = operator("across channels", scale=0.0)
     assert compute(op, "backward_parameters", *arrays(shape))[0]["sums"][1] == 0.0
+
+
+@simulated
+def test_far_from_d_equal_to_one():
+    """What d was rounded by is large there, but not beside d."""
+    op, shape, _ = operator("across channels", k=1e5)
+    given = arrays(shape)
+    assert_derivatives(op, "backward_parameters", compute(op, "backward_parameters", *given)[0], *given)
+
+
+@simulated
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("shape", [(5, 1), (2, 3, 7), (2, 3, 8), (5, 3), (2, 5, 4)], ids=str)
+def test_shares_of_few_rows(shape, dtype):
+    """A thread has four rows, or fewer of them on the axis than it has."""
+    op = LocalResponseNorm(5, 5.0, 1.0, axis=1)
+    given = arrays(shape, dtype)
+    assert_derivatives(op, "backward_parameters", compute(op, "backward_parameters", *given)[0], *given)
 
 
 # How they are put together.

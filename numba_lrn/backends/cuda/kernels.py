@@ -261,7 +261,8 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SHARES=variant.reduces,
-        NOTHING_BEYOND=variant.power.endswith(APPROXIMATE),
+        # Beyond the axis g is 0 and d is k, whose power is finite but for long exponents.
+        NOTHING_BEYOND=variant.power.endswith(APPROXIMATE) and not variant.power.startswith("power_wide"),
         SUMS=recipes.SUMS,
         # The sum of nothing: adding to −0 takes no instruction, where 0 + x takes one, as it makes 0 of −0.
         EMPTY=getattr(np, variant.real)(-0.0),

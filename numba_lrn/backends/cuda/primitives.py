@@ -57,11 +57,13 @@ def real_of(typingctx, bits):
     return real(bits), codegen
 
 
-def _approximation(operation: str) -> Any:
+def _approximation(operation: str, *, has_float64: bool = False) -> Any:
     """One instruction. Without .ftz it takes three more, for subnormal numbers, which d never is."""
 
     @intrinsic
     def approximate(typingctx, value):
+        if value != types.float32 and not has_float64:
+            return None
         width, constraint = ("f64", "d") if value == types.float64 else ("f32", "f")
 
         def codegen(context, builder, signature, arguments):
@@ -79,8 +81,8 @@ def _assembly(builder: Any, text: str, constraints: str, result: Any, arguments:
 
 
 approximate_root = _approximation("sqrt")
-approximate_inverse_root = _approximation("rsqrt")
-approximate_reciprocal = _approximation("rcp")
+approximate_inverse_root = _approximation("rsqrt", has_float64=True)
+approximate_reciprocal = _approximation("rcp", has_float64=True)
 approximate_log2 = _approximation("lg2")
 approximate_exp2 = _approximation("ex2")
 
