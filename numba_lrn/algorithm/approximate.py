@@ -90,8 +90,9 @@ def power_three_quarters_refined(d, par):
 
 
 def power_one_refined(d, par):
-    """β = 1."""
-    y = approximate_reciprocal(d)
+    """β = 1. The card's reciprocal is 0 from d = 2^126 on, where x/d is an ordinary number. The square is not."""
+    root = approximate_inverse_root(d)
+    y = root * root
     e = min(real(1.0), fma(-y, d, real(1.0)))
     power = fma(y, e, y)
     return power, power, power
@@ -118,7 +119,8 @@ def power_three_quarters_rough(d, par):
 
 def power_one_rough(d, par):
     """β = 1."""
-    power = approximate_reciprocal(d)
+    root = approximate_inverse_root(d)
+    power = root * root
     return power, power, power
 
 

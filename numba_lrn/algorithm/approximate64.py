@@ -71,8 +71,11 @@ def fourth_root_step(e):
 
 
 def power_one_refined(d, par):
-    """β = 1."""
-    _, _, power = finite_else_zero(d, real(1.0))
+    """β = 1. The card's reciprocal is 0 from d = 2^1022 on, where x/d is an ordinary number. The square is not."""
+    root = approximate_inverse_root(d)
+    y = root * root
+    e = fma(-y, d, real(1.0))
+    power = where_finite(d, fma(y, fma(e, fma(e, e, e), e), y), y)
     return power, power, power
 
 

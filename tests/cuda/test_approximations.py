@@ -35,9 +35,14 @@ def perturbed(exact, bound, sign):
         with np.errstate(all="ignore"):
             result = exact(value.astype(np.float64))
             unit = bound * result if bound else np.where(result == 0, 0, np.spacing(result.astype(F)))
-            return (result + signs * unit).astype(F)
+            return flushed((result + signs * unit).astype(F))
 
     return approximation
+
+
+def flushed(result):
+    """Subnormal results are 0."""
+    return np.where(np.abs(result) < np.finfo(result.dtype).tiny, result * 0, result)
 
 
 def logarithm(value):
@@ -74,7 +79,7 @@ def gross(exact, sign):
         signs = np.random.default_rng(3).uniform(-1, 1, value.shape) if sign == 0 else sign
         with np.errstate(all="ignore"):
             result = np.asarray(exact(value) * (1 + signs * BOUND64), D)
-            return (result.view(np.int64) & ~np.int64(0xFFFFFFFF)).view(D)
+            return flushed((result.view(np.int64) & ~np.int64(0xFFFFFFFF)).view(D))
 
     return approximation
 
@@ -111,7 +116,8 @@ def worst(name, beta, d):
         p, s, q = functions(*signs)[name](d, par)
         largest = max(largest, float(ulp_error(p, truth, truth, F).max()))
         np.testing.assert_array_equal(p, s)
-        np.testing.assert_allclose(q, 1 / d.astype(np.float64), rtol=3e-7)
+        normal = d < 2.0**126
+        np.testing.assert_allclose(q[normal], 1 / d[normal].astype(np.float64), rtol=5e-7)
     return largest
 
 
@@ -130,7 +136,7 @@ REFINED = {
 
 @pytest.mark.parametrize(("name", "beta"), REFINED, ids=str)
 def test_refined_powers(name, beta, record_property):
-    exponents = (-120, 120) if abs(beta) <= 1 else (-70, 70)
+    exponents = (-126, 128) if abs(beta) <= 1 else (-70, 70)
     error = worst(name, beta, inputs(*exponents))
     record_property("ulp", error)
     assert error <= REFINED[name, beta]
@@ -146,7 +152,7 @@ ROUGH = {
 
 @pytest.mark.parametrize(("name", "beta"), ROUGH, ids=str)
 def test_rough_powers(name, beta):
-    assert worst(name, beta, inputs(-120, 120)) <= ROUGH[name, beta]
+    assert worst(name, beta, inputs(-126, 128)) <= ROUGH[name, beta]
 
 
 def test_the_rough_power_of_any_beta():
@@ -184,7 +190,7 @@ wide = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="longdouble
 @wide
 @pytest.mark.parametrize(("name", "beta"), REFINED64, ids=str)
 def test_refined_powers_of_float64(name, beta, record_property):
-    exponents = (-1000, 1000) if beta <= 1 else (-550, 550)
+    exponents = (-1022, 1024) if beta <= 1 else (-550, 550)
     d = inputs(*exponents, real=D)
     par = formulas.Parameters(*scalars_of(1.0, beta, 1.0, D))
     truth, inverse = d ** -np.longdouble(beta), 1 / np.longdouble(d)
@@ -193,7 +199,8 @@ def test_refined_powers_of_float64(name, beta, record_property):
         p, s, q = functions64(*signs)[name](d, par)
         largest = max(largest, float(ulp_error(p, truth, truth, D).max()))
         np.testing.assert_array_equal(p, s)
-        assert ulp_error(q, inverse, inverse, D).max() <= 1.5
+        normal = d < 2.0**1022
+        assert ulp_error(q, inverse, inverse, D)[normal].max() <= 1.5
     record_property("ulp", largest)
     assert largest <= REFINED64[name, beta]
 
