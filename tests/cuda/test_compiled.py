@@ -61,6 +61,11 @@ SKEWED = tuple(
     report.Problem(f"55², n = {n}, β = {beta}, skewed", (32, 96, 55, 55), report.NCHW, 1, n, beta)
     for n, beta in ((5, 0.75), (6, 1.7))
 )
+# Where 64 registers are too few.
+UNBOUNDED = tuple(
+    report.Problem(f"{planes}², β = {beta}, skewed", (32, 96, planes, planes), report.NCHW, 1, 5, beta)
+    for planes, beta in ((55, 0.5), (54, 0.25))
+)
 # So many columns that their numbers are divided in 64 bits.
 FAR = (
     report.Problem("2³¹ columns, n = 5", (2, 8, 2**30), (0, 1, 2), 1, 5),
@@ -119,6 +124,7 @@ ALL = {
     **variants((*ODD, *LINE), FLOAT32),
     **variants(LINE[2:3], ("float16", "bfloat16"), ("forward",)),
     **variants(SKEWED, ("float32", "float16", "bfloat16"), ("forward",)),
+    **variants(UNBOUNDED, ("float16",), ("forward",)),
     **variants(FAR, FLOAT32, ("forward",)),
     **variants(report.OTHERS[-2:], ("float64",)),
     **variants(LARGE, ("float32",), ("backward_all", "jvp", "double_backward")),
