@@ -12,15 +12,13 @@ nothing. A d that is NaN is NaN from the first root on.
 import numpy as np
 
 from numba_lrn.algorithm.power import (
-    LN2,
-    LN2_HIGH,
-    LN2_LOW,
     SQRT_HALF,
     exp2_of_any,
     exp2_within_range,
     integer,
     log2_parts,
     log2_parts_divided,
+    logarithm_of,
     power_general,
     where_finite,
 )
@@ -121,7 +119,7 @@ def power_one_rough(d, par):
     """β = 1."""
     root = approximate_inverse_root(d)
     power = root * root
-    return power, power, power
+    return power, power, approximate_reciprocal(d)
 
 
 def power_any_rough(d, par):
@@ -150,8 +148,7 @@ def power_wide_refined(d, par):
 
 def logarithm_divided(d):
     """ln d for a normal d > 0, by a quotient. Near d = 1, where ln d is small, it wants a term more than the power."""
-    exponent, log2_mantissa = log2_parts_divided(d)
-    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
+    return logarithm_of(log2_parts_divided(d))
 
 
 def finite_else_zero(d, power):

@@ -1,4 +1,4 @@
-"""approximate.py in float64: bound after power64.py, these have the same names.
+"""What approximate.py is made of in float64: bound after it and power64.py, these names replace its own.
 
 A card has inverse roots and reciprocals of float64 that are good to some 2^-20: they read and leave the upper half of
 a number. One step of the third or fourth order makes all of it. Without them a root takes three steps from an estimate
@@ -8,29 +8,21 @@ by bits; an IEEE division branches, so that the compiler makes the constants of 
 
 import numpy as np
 
-from numba_lrn.algorithm.power import exp2_of_any, exp2_within_range, where_finite
-from numba_lrn.algorithm.power64 import LN2, LN2_HIGH, LN2_LOW, SQRT_HALF, log2_parts
-from numba_lrn.algorithm.primitives import (
-    approximate_inverse_root,
-    approximate_reciprocal,
-    bits_of,
-    fma,
-    real,
-    real_of,
-)
+from numba_lrn.algorithm.approximate import exponent_and_mantissa
+from numba_lrn.algorithm.power import logarithm_of, where_finite
+from numba_lrn.algorithm.power64 import log2_parts
+from numba_lrn.algorithm.primitives import approximate_inverse_root, approximate_reciprocal, fma, real
 
-# As in approximate.py: an exponent is left where its bits are.
+# An exponent is left where its bits are.
 EXPONENT_BITS = np.int64(-(2**52))
 EXPONENT_UNIT = np.float64(2.0**-52)
 
 
 def exponent_and_ratio(d):
     """The exponent and s for which the mantissa is (1 + s)/(1 − s)."""
-    bits = bits_of(d)
-    exponent = (bits - SQRT_HALF) & EXPONENT_BITS
-    mantissa = real_of(bits - exponent)
+    exponent, mantissa = exponent_and_mantissa(d)
     _, inverse = reciprocals(mantissa + real(1.0))
-    return real(exponent), (mantissa - real(1.0)) * inverse
+    return exponent, (mantissa - real(1.0)) * inverse
 
 
 def reciprocals(d):
@@ -79,20 +71,9 @@ def power_one_refined(d, par):
     return power, power, power
 
 
-def power_general_refined(d, par):
-    """0 < β < 0.98."""
-    return finite_else_zero(d, exp2_within_range(log2_parts(d), par))
-
-
-def power_wide_refined(d, par):
-    """Any β > 0."""
-    return finite_else_zero(d, exp2_of_any(log2_parts(d), par))
-
-
 def logarithm(d):
     """ln d for a normal d > 0, of what the power takes, too."""
-    exponent, log2_mantissa = log2_parts(d)
-    return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
+    return logarithm_of(log2_parts(d))
 
 
 def finite_else_zero(d, power):

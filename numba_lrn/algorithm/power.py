@@ -377,7 +377,12 @@ def power_platform(d, par):
 
 def logarithm(d):
     """ln d for a normal d > 0."""
-    exponent, log2_mantissa = log2_parts(d)
+    return logarithm_of(log2_parts(d))
+
+
+def logarithm_of(parts):
+    """ln d by the parts of log2 d."""
+    exponent, log2_mantissa = parts
     return fma(exponent, LN2_HIGH * EXPONENT_UNIT, fma(exponent, LN2_LOW * EXPONENT_UNIT, log2_mantissa * LN2))
 
 

@@ -211,8 +211,8 @@ def _mathematics(variant: Variant, packs: bool) -> dict[str, Any]:
     """Primitives, power functions, formulas and the ends of stages, in one namespace."""
     tag = "_".join((variant.power or "sum", variant.dtype, "packed" if packs else "plain"))
     injected = _primitives(variant, packs)
-    powers = (power, power64, approximate64) if variant.real == "float64" else (power, approximate)
-    namespace = bind((primitives, *powers, formulas), device_function, injected, tag)
+    wide = (power64, approximate64) if variant.real == "float64" else ()
+    namespace = bind((primitives, power, approximate, *wide, formulas), device_function, injected, tag)
     if variant.power:
         right = variant.power.endswith(RIGHT_AT_EXTREMES)
         namespace["finite_power"] = namespace[variant.power]
