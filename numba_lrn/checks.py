@@ -4,6 +4,7 @@ import math
 import operator
 from typing import Any
 
+from numba_lrn.algorithm.geometry import is_broadcast
 from numba_lrn.backends.selector import backend_of, full_name
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -62,12 +63,13 @@ def finite(value: Any, name: str) -> float:
 
 def check_dtype(dtype: Any, name: str) -> None:
     """Refuse dtypes that cannot be normalised, and say what to do."""
-    if not getattr(dtype, "isnative", True):
-        native = dtype.newbyteorder("=")
-        msg = f"{name} has dtype {dtype.str}, not in this machine's byte order; use {name}.astype('{native.name}')"
-        raise TypeError(msg)
-    if dtype.name in DTYPES and (dtype.kind == "f" or dtype.name == "bfloat16"):
+    supported = dtype.name in DTYPES and (dtype.kind == "f" or dtype.name == "bfloat16")
+    native = getattr(dtype, "isnative", True)
+    if supported and native:
         return
+    if supported:
+        msg = f"{name} has dtype {dtype.str}, not in this machine's byte order; use {name}.astype('{dtype.name}')"
+        raise TypeError(msg)
     hint = f"convert it first, for example with {name}.astype('float32')"
     if dtype.kind == "c":
         hint = f"take {name}.real, {name}.imag or abs({name})"
@@ -106,8 +108,11 @@ def check_device(device: int, name: str, device_of_x: int) -> None:
         raise ValueError(msg)
 
 
-def check_writeable(writeable: bool) -> None:
-    """Refuse an ``out`` that cannot be written."""
+def check_writeable(writeable: bool, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    """Refuse an ``out`` that cannot be written, or that would hold whichever of several results came last."""
     if not writeable:
         msg = "out is read-only; pass an array that can be written, or leave out away"
+        raise ValueError(msg)
+    if is_broadcast(shape, strides):
+        msg = f"elements of out share memory (its strides are {strides}); pass an array that has each of its own"
         raise ValueError(msg)

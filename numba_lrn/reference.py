@@ -137,7 +137,8 @@ def backward_parameters(op: LocalResponseNorm, grad_output: NDArray, x: NDArray)
     [-0.32, -0.6438, -0.08]
     """
     for_scale, for_beta, for_k = _parameter_terms(op, grad_output, x)
-    return -for_scale.sum(), -for_beta.sum(), -for_k.sum()
+    with np.errstate(all="ignore"):
+        return -for_scale.sum(), -for_beta.sum(), -for_k.sum()
 
 
 def backward_parameters_magnitude(op: LocalResponseNorm, grad_output: NDArray, x: NDArray) -> tuple[Any, Any, Any]:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from numba_lrn.checks import check_dtype
+from numba_lrn.checks import DTYPES, index
 from numba_lrn.operator import LocalResponseNorm
 
 # Elements of an array that is shared among threads whatever its dtype.
 LARGE = 2**18
 
 
-def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = "cpu") -> None:
+def warmup(dtypes: str | tuple[str, ...] = ("float32",), ndim: int = 4, device: str = "cpu") -> None:
     """Compile what the usual calls need, or load it from the disk cache, before the first of them.
 
     That is: forward and backward across channels for β = 0.75 and a window of five elements, on the CPU also any other
@@ -18,10 +18,10 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
 
     Parameters
     ----------
-    dtypes : tuple of str
+    dtypes : str or tuple of str
         Any of float16, bfloat16, float32, float64.
     ndim : int
-        Dimensions of the arrays to come, at least 1; kernels do not depend on it beyond 1.
+        Dimensions of the arrays to come, at least 1: the same kernels serve any number.
     device : str
         "cpu", or "cuda" for the current CUDA device.
 
@@ -30,7 +30,7 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
     ValueError
         For a device or an ndim that there is not.
     TypeError
-        For a dtype that is not supported.
+        For a dtype that is not supported, or an ndim that is no integer.
     ImportError, RuntimeError
         For a CUDA device where the packages are missing, or the driver or a card that is new enough.
 
@@ -42,22 +42,24 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), ndim: int = 4, device: str = 
     if device not in ("cpu", "cuda"):
         msg = f"device is {device!r}; supported are 'cpu' and 'cuda'"
         raise ValueError(msg)
-    if ndim < 1:
+    try:
+        least = index(ndim)
+    except TypeError:
+        msg = f"ndim must be an integer, got {ndim!r} of type {type(ndim).__name__}"
+        raise TypeError(msg) from None
+    if least < 1:
         msg = f"ndim must be at least 1, got {ndim}"
         raise ValueError(msg)
-    found = tuple(_dtype(name) for name in dtypes)
-    for dtype in found:
-        check_dtype(dtype, "x")
+    found = tuple(_dtype(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes))
     if device == "cuda":
         from numba_lrn.backends.cuda import launch  # only here: it imports the CUDA package
 
-        launch.warmup(found, ndim)
+        launch.warmup(found)
         return
     for dtype in found:
         for size in (1024, LARGE):
-            shape = (1,) * max(ndim - 3, 0) + (size // 64, 8, 8)[-ndim:]
-            x = np.zeros(shape, dtype)
-            for axis in {0, ndim - 1} if ndim < 3 else {ndim - 3, ndim - 1}:
+            x = np.zeros((size // 64, 8, 8), dtype)
+            for axis in (0, -1):
                 for n in (3, 5):  # windows of five elements have kernels of their own
                     op = LocalResponseNorm(n, axis=axis)
                     op.backward(x, op(x))
@@ -72,7 +74,10 @@ def _dtype(name: str) -> np.dtype:
             raise TypeError(msg) from None
         return np.dtype(ml_dtypes.bfloat16)
     try:
-        return np.dtype(name)
+        dtype = np.dtype(name)
     except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES or not dtype.isnative:
         msg = f"dtypes names {name!r}; supported are float16, bfloat16, float32 and float64"
-        raise TypeError(msg) from None
+        raise TypeError(msg)
+    return dtype

@@ -249,6 +249,14 @@ def test_other_byte_order(place, x, dtype):
         place(wrong, x)
 
 
+@AS_INPUT
+@pytest.mark.parametrize("dtype", ["i4", "c8"])
+def test_other_byte_order_of_what_cannot_be_computed_either_way(place, x, dtype):
+    wrong = np.zeros(SHAPE, np.dtype(dtype).newbyteorder("S"))
+    with refused(TypeError, unsupported(wrong.dtype)):
+        place(wrong, x)
+
+
 @AS_MATCHED
 @pytest.mark.parametrize("dtype", ["f2", "f8", "i4", "c8", "?", np.dtype("f4").newbyteorder("S")])
 def test_another_dtype_than_x(place, x, dtype):
@@ -277,6 +285,14 @@ def test_out_read_only(place, x):
     out = np.empty_like(x)
     out.flags.writeable = False
     with refused(ValueError, "out is read-only; pass an array that can be written, or leave out away"):
+        place(out, x)
+
+
+@pytest.mark.parametrize("place", [as_out, as_out_of_backward])
+def test_out_whose_elements_share_memory(place, x):
+    """It would hold whichever value came last."""
+    out = np.lib.stride_tricks.as_strided(np.zeros(24, np.float32), SHAPE, (0, 16, 4))
+    with refused(ValueError, "elements of out share memory (its strides are (0, 16, 4)); pass an array that has each"):
         place(out, x)
 
 
@@ -390,6 +406,27 @@ def test_attributes_cannot_be_set_or_deleted():
         del op.beta
     with refused(AttributeError, "LocalResponseNorm is immutable"):
         op.something = 1.0
+
+
+# Compiling ahead.
+
+
+@pytest.mark.parametrize("dtypes", [("int32",), ("float32", "nothing"), "fp32", ("c8",), (">f4",)])
+def test_warmup_of_other_dtypes(dtypes):
+    name = dtypes if isinstance(dtypes, str) else dtypes[-1]
+    with refused(TypeError, f"dtypes names {name!r}; supported are float16, bfloat16, float32 and float64"):
+        lrn.warmup(dtypes)
+
+
+@pytest.mark.parametrize("ndim", ["4", 2.5, None, True])
+def test_warmup_of_a_number_of_dimensions_that_is_none(ndim):
+    with refused(TypeError, f"ndim must be an integer, got {ndim!r} of type {type(ndim).__name__}"):
+        lrn.warmup(ndim=ndim)
+
+
+def test_warmup_of_no_dimensions():
+    with refused(ValueError, "ndim must be at least 1, got 0"):
+        lrn.warmup(ndim=0)
 
 
 # What looks wrong and is allowed.

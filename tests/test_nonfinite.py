@@ -118,6 +118,23 @@ def test_nan_and_inf_in_place(case):
     assert_same_bits(op.backward(g, own, out=own), dx, op)
 
 
+@every_form
+@pytest.mark.parametrize("scale", [1.0, -0.001])
+def test_the_tangent_in_place(case, scale):
+    """A negative d has its strip computed twice too."""
+    op = case.operator(scale=scale)
+    x, v = arrays(case)
+    first, last, middle, _ = places(case.shape)
+    x[middle] = 40.0
+    if scale > 0:
+        x[first], x[last] = np.nan, np.inf
+    expected = op.jvp(x, v)
+    assert np.isfinite(expected).any()
+    for name in ("x", "tangent"):
+        own = {"x": x.copy(), "tangent": v.copy()}
+        assert_same_bits(op.jvp(**own, out=own[name]), expected, op)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_inf_in_every_dtype(dtype):
     op = LocalResponseNorm.from_window(1, 2, 1, 1.0, 0.75, 1.0)
@@ -325,3 +342,21 @@ def test_sums_that_overflow_give_zero_for_every_scale(beta, alpha, dtype):
     op = LocalResponseNorm(5, alpha, beta, k=1.0)
     assert np.all(op(x) == 0)
     assert np.all(op.backward(x, x) == 0)
+
+
+# Nothing warns, nor raises where NumPy is told to.
+
+
+def test_infinities_of_both_signs_in_the_gradients_of_the_parameters():
+    op, x = LocalResponseNorm(3), np.ones((4, 16, 64, 64), np.float32)
+    g = x.copy()
+    g[0, 0, 0, 0], g[-1, -1, -1, -1] = np.inf, -np.inf
+    with np.errstate(all="raise"):
+        assert np.isnan(op.backward_parameters(g, x)).all()
+        assert np.isnan(op.backward_all(g, x)[1:]).all()
+        assert np.isnan(reference.backward_parameters(op, g, x)).all()
+
+
+def test_k_beyond_the_range_of_the_type():
+    with np.errstate(all="raise"):
+        assert not LocalResponseNorm(3, k=1e300)(np.ones((2, 3, 4), np.float32)).any()

@@ -26,6 +26,11 @@ def same_order(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[i
     return all(a == b for a, b, extent in zip(strides, others, shape, strict=True) if extent > 1)
 
 
+def is_broadcast(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether elements share memory along an axis."""
+    return 0 not in shape and any(stride == 0 and extent > 1 for stride, extent in zip(strides, shape, strict=True))
+
+
 def dense_order(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
     """The axes from the slowest to the fastest, if the array fills its memory without gaps; else None.
 

@@ -56,4 +56,4 @@ def parts_of_scale(scale: float, real: Any) -> tuple[float, float]:
 
 def never_subnormal(scale: float, k: float, real: Any) -> bool:
     """Whether d = k + scale·S is normal and positive, or Inf, or NaN, whatever x is."""
-    return bool(real(k) >= np.finfo(real).tiny) and scale >= 0.0
+    return k >= float(np.finfo(real).tiny) and scale >= 0.0

@@ -81,6 +81,6 @@ def test_another_device(device):
 
 
 def test_other_dtypes():
-    for name, text in (("int32", "x has dtype int32; supported are"), ("nothing", "dtypes names 'nothing'")):
-        with pytest.raises(TypeError, match=text):
+    for name in ("int32", "nothing"):
+        with pytest.raises(TypeError, match=f"dtypes names '{name}'; supported are float16, bfloat16"):
             lrn.warmup(dtypes=(name,), device="cuda")

@@ -132,7 +132,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         check_same(g, SECOND_INPUT[recipe], x)
     if out is not None:
         check_same(out, "out", x)
-        check_writeable(out.flags.writeable)
+        check_writeable(out.flags.writeable, out.shape, out.strides)
     x, g = np.asarray(x), g if g is x else np.asarray(g)
     if x.size == 0:
         return new_like(x) if out is None else out
@@ -148,8 +148,8 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         same = [same_memory(target, array) for array in (source, second)]
         overlaps = [np.may_share_memory(target, array) for array in (source, second)]
         in_place = any(same)
-        # The last window of jvp reads x, which must not be overwritten before.
-        unsuitable = same != overlaps or (recipe == "jvp" and same[0])
+        # The last window of jvp reads x, and its strips that hold an extreme d are emitted twice, from the tangent.
+        unsuitable = same != overlaps or (recipe == "jvp" and in_place)
         if unsuitable or not same_order(target.strides, source.strides, source.shape) or not target.flags.aligned:
             target, in_place = None, False
     if target is None:
@@ -187,7 +187,8 @@ def _derive(
 
 def _parameter_gradients(op: LocalResponseNorm, sums: NDArray[np.float64]) -> tuple[float, float, float]:
     """(d_scale, d_beta, d_k) from the sums of the tiles, added pairwise."""
-    columns = np.ascontiguousarray(sums.T).sum(axis=1).reshape(3, 2)
+    with np.errstate(invalid="ignore"):  # Inf − Inf
+        columns = np.ascontiguousarray(sums.T).sum(axis=1).reshape(3, 2)
     # What a sum that is not finite was rounded by is NaN.
     for_k, for_scale, for_beta = (float(total + rest if np.isfinite(total) else total) for total, rest in columns)
     if op.beta == 0.0:  # y does not depend on d, were it NaN

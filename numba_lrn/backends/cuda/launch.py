@@ -22,7 +22,7 @@ from numba_lrn.backends.cuda import copies, kernels, sums, toolkit
 from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms.line import VECTOR_BYTES
-from numba_lrn.backends.cuda.memory import is_broadcast, lies, overlap
+from numba_lrn.backends.cuda.memory import lies, overlap
 from numba_lrn.backends.cuda.plan import Plan, make_plan
 from numba_lrn.backends.selector import full_name
 from numba_lrn.checks import check_device, check_dtype, check_kind, check_like, check_writeable
@@ -201,7 +201,7 @@ def plan_of(op: LocalResponseNorm, recipe: str, x: Any) -> Plan | None:
     return _plan(op, recipe, view.layout, view.pointer % VECTOR_BYTES)
 
 
-def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
+def warmup(dtypes: tuple[np.dtype, ...]) -> None:
     """Compile, or take from the disk, and load on the current device what the usual calls need.
 
     That is β = 0.75 and five channels, forward and backward, channels first and last, planes of a number of elements
@@ -209,12 +209,10 @@ def warmup(dtypes: tuple[np.dtype, ...], ndim: int) -> None:
     """
     ordinal = driver.current_device() or 0
     driver.device(ordinal)  # tells what is missing, if anything is
-    first = max(ndim - 3, 0)
-    usual = (((64, 56, 56), first), ((64, 55, 55), first), ((56, 56, 64), ndim - 1))
+    usual = (((64, 56, 56), 0), ((64, 55, 55), 0), ((56, 56, 64), 2))
     with driver.on_device(ordinal):
-        for dtype, (extents, axis), recipe in itertools.product(dtypes, usual, ("forward", "backward")):
-            shape = (1,) * (ndim - 3) + extents[-ndim:]
-            strides = dense_strides(shape, tuple(range(ndim, 0, -1)), dtype.itemsize)
+        for dtype, (shape, axis), recipe in itertools.product(dtypes, usual, ("forward", "backward")):
+            strides = dense_strides(shape, (3, 2, 1), dtype.itemsize)
             _route(LocalResponseNorm(5, axis=axis), recipe, Layout(shape, strides, dtype, ordinal, None), 0)
 
 
@@ -254,7 +252,7 @@ def _derive(
     for out in outs:
         if out is not None:
             target = _checked(out, "out", x, layout)
-            check_writeable(target.writeable and not is_broadcast(target.layout))
+            check_writeable(target.writeable, layout.shape, target.layout.strides)
     if any(array is None for array in into) and not kind.makes_results and recipe not in ("forward", "backward", "jvp"):
         msg = f"x is of type {full_name(type(x))}; results of that type cannot be made here: pass cupy.asarray(x)"
         raise TypeError(msg)

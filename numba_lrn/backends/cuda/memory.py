@@ -1,19 +1,13 @@
 """How arrays lie in memory, and beside each other."""
 
 from numba_lrn.algorithm.geometry import same_order
-from numba_lrn.backends.cuda.arrays import Layout, View
+from numba_lrn.backends.cuda.arrays import View
 
 
 def lies(view: View, strides: tuple[int, ...]) -> bool:
     """Whether an array has these strides and can be accessed by elements."""
     aligned = view.pointer % view.layout.dtype.itemsize == 0
     return aligned and same_order(view.layout.strides, strides, view.layout.shape)
-
-
-def is_broadcast(layout: Layout) -> bool:
-    """Whether elements share memory; NumPy makes such views read-only, CuPy does not tell."""
-    axes = zip(layout.strides, layout.shape, strict=True)
-    return layout.size > 0 and any(stride == 0 and extent > 1 for stride, extent in axes)
 
 
 def overlap(view: View, other: View) -> bool:
