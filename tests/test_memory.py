@@ -410,6 +410,17 @@ def test_no_temporary_of_full_size_in_place(recipe, case):
 
 
 @EVERY_RECIPE
+@pytest.mark.parametrize(("shape", "axis", "size"), [((2000, 2000), (0, 1), 5), ((1, 2**18, 16), 1, 63)])
+def test_few_long_axes_in_place_take_a_temporary_instead_of_more(recipe, shape, axis, size):
+    """A tile that holds all of them would take three to ten arrays."""
+    op = LocalResponseNorm(size, axis=axis)
+    x, g = numbers(shape), numbers(shape, seed=1)
+    expected, own = compute(op, recipe, x, g), x.copy()
+    np.testing.assert_array_equal(compute(op, recipe, own, g, own), expected)
+    assert peak(lambda: compute(op, recipe, own, g, own)) <= x.nbytes + 4 * MIB * numba.get_num_threads()
+
+
+@EVERY_RECIPE
 @pytest.mark.parametrize("shape", [(2**20,), (2**18, 4), (1, 2**13, 128)])
 def test_a_window_over_everything_costs_a_few_arrays(recipe, shape):
     """size = 10⁹ on an axis that is the whole array: its terms and their sums, both again turned, and the suffix sums

@@ -73,6 +73,9 @@ def double_backward(op: LocalResponseNorm, grad_output: Any, x: Any, cotangent: 
     return for_g, for_x
 
 
+# Scratch memory of a call in place: in arrays, and bytes that the caches hold, for small arrays.
+MOST_SCRATCH, CACHED_SCRATCH = 2, 1024 * 1024
+
 # What the second input of a recipe is called where it is refused.
 SECOND_INPUT = {"backward": "grad_output", "jvp": "tangent"}
 
@@ -142,8 +145,7 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         return result
     source = dense(x)
     second = source if recipe == "forward" else in_order_of(source, g)
-    in_place = False
-    target = out
+    target, route = out, None
     if target is not None:
         same = [same_memory(target, array) for array in (source, second)]
         overlaps = [np.may_share_memory(target, array) for array in (source, second)]
@@ -151,18 +153,31 @@ def _prepare(op: LocalResponseNorm, recipe: str, x: NDArray, g: NDArray, out: ND
         # The last window of jvp reads x, and its strips that hold an extreme d are emitted twice, from the tangent.
         unsuitable = same != overlaps or (recipe == "jvp" and in_place)
         if unsuitable or not same_order(target.strides, source.strides, source.shape) or not target.flags.aligned:
-            target, in_place = None, False
+            target = None
+        elif in_place:
+            route = _route_in_place(op, recipe, source)
+            target = target if route is not None else None
     if target is None:
         target = new_like(source)
-    if in_place and recipe == "forward":
-        recipe = "forward_in_place"
-    route = _route_of(op, recipe, source, in_place)
+    route = route or _route_of(op, recipe, source)
     assert route is not None, "a dense copy always has a route"
     _launch(route, source, second, target)
     if out is None or out is target:
         return target
     np.copyto(out, target)
     return out
+
+
+def _route_in_place(op: LocalResponseNorm, recipe: str, source: NDArray) -> Route | None:
+    """The route into one of the inputs; None where it takes much more scratch memory than a temporary.
+
+    Tiles must hold their axis, and where there are few, the scratch memory is some arrays. A temporary and its copy
+    take 0.65 to 0.85 of the time where it is three arrays and more, 1.1 to 1.7 times as long where it is one or two.
+    """
+    route = _route_of(op, "forward_in_place" if recipe == "forward" else recipe, source, in_place=True)
+    if route is None or route.plan.scratch_bytes > MOST_SCRATCH * source.nbytes + CACHED_SCRATCH:
+        return None
+    return route
 
 
 def _derive(
@@ -208,7 +223,7 @@ def _call(route: Route, x: NDArray, arrays: tuple[NDArray, ...]) -> None:
     plan = route.plan
     if DEBUG:
         _report(x, plan)
-    scratch = workspace(plan.workspace * plan.workers, plan.variant.real)
+    scratch = workspace(plan.scratch, plan.variant.real)
     plan.kernel(plan.workers, arrays, scratch, plan.positions, plan.scalars, plan.layout)
 
 

@@ -71,6 +71,8 @@ def workspace(elements: int, real: str) -> NDArray:
     """This thread's scratch memory: kept from call to call, because fresh pages cost more than small calls take."""
     held = getattr(_thread, real, None)
     if held is None or held.size < elements:
+        held = None
+        setattr(_thread, real, None)  # before the next is made
         room = np.empty(elements + LINE // np.dtype(real).itemsize, real)
         start = -room.ctypes.data % LINE // room.itemsize
         held = room[start : start + elements]

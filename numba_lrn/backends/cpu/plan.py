@@ -77,6 +77,16 @@ class Plan(NamedTuple):
     shared: bool  # whether it is worth several threads, however many there are
 
     @property
+    def scratch(self) -> int:
+        """Elements of the computing type that all workers need."""
+        return self.workspace * self.workers
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The same in bytes."""
+        return self.scratch * np.dtype(self.variant.real).itemsize
+
+    @property
     def tiles(self) -> int:
         """Into how many parts the array is cut."""
         return int(self.layout[Layout._fields.index("tiles")])
