@@ -25,12 +25,12 @@ step config "$python" -m numba_lrn info
 step tests "$python" -m pytest -q -p no:cacheprovider tests/cuda tests/torch/test_on_a_card.py
 if command -v compute-sanitizer >/dev/null; then
   step forms sanitized env
-  for tool in memcheck racecheck; do
+  for tool in memcheck racecheck synccheck; do
     # Errors of the interface are left out: the bindings look for functions that an older driver does not have.
     step "$tool" sanitized compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 1
   done
 else
-  echo "== memcheck, racecheck: compute-sanitizer is not installed" | tee "$out/memcheck.txt"
+  echo "== memcheck, racecheck, synccheck: compute-sanitizer is not installed" | tee "$out/memcheck.txt"
 fi
 step bench "$python" -m numba_lrn bench --backend cuda --against torch,torch.compile,cudnn \
   --direction forward,backward,jvp,parameters,double_backward \

@@ -46,6 +46,7 @@ class DeviceArray:
         )
         self.shape = tuple(tensor.shape)
         self.ndim = tensor.ndim
+        self.device = tensor.device.index
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What each kind of array tells of itself, on the classes of the libraries themselves, without a card."""
 
+import sys
 from types import SimpleNamespace
 
 import ml_dtypes
@@ -27,7 +28,7 @@ def test_numba_device_arrays(handle):
     memory = MemoryPointer(context, pointer=2**40, size=96)
     for stream, number in ((0, None), (Stream(CUstream(handle)), handle)):
         array = DeviceNDArray((2, 3, 4), (48, 4, 12), np.dtype("f4"), stream=stream, gpu_data=memory)
-        assert view(array) == View(Layout((2, 3, 4), (48, 4, 12), np.dtype("f4"), 1, number), 2**40, True)
+        assert view(array) == View(Layout((2, 3, 4), (48, 4, 12), np.dtype("f4"), 1), 2**40, True, number)
 
 
 @pytest.mark.compiled
@@ -37,7 +38,7 @@ def test_cupy_arrays(dtype):
     memory = cupy.cuda.UnownedMemory(2**40, 1000, None, 1)
     array = cupy.ndarray((2, 3, 4), dtype, memptr=cupy.cuda.MemoryPointer(memory, 16)).transpose(2, 0, 1)
     size = np.dtype(dtype).itemsize
-    expected = Layout((4, 2, 3), (size, 12 * size, 4 * size), np.dtype(dtype), 1, None)
+    expected = Layout((4, 2, 3), (size, 12 * size, 4 * size), np.dtype(dtype), 1)
     assert view(array) == View(expected, 2**40 + 16, True)
 
 
@@ -47,13 +48,13 @@ def test_other_arrays(dtype, monkeypatch):
     monkeypatch.setattr(driver, "device_of", lambda pointer: {2**40: 3}[pointer])
     dtype = np.dtype(dtype)
     array = Foreign((2, 3), None, dtype, 2**40, read_only=True, stream=9)
-    assert view(array) == View(Layout((2, 3), (3 * dtype.itemsize, dtype.itemsize), dtype, 3, 9), 2**40, False)
+    assert view(array) == View(Layout((2, 3), (3 * dtype.itemsize, dtype.itemsize), dtype, 3), 2**40, False, 9)
 
 
 def test_the_default_streams_of_an_interface(monkeypatch):
     monkeypatch.setattr(driver, "device_of", lambda pointer: 0)
     for number, handle in ((None, None), (1, 0), (2, 2)):
-        assert view(Foreign((2, 3), None, "f4", 2**40, stream=number)).layout.stream == handle
+        assert view(Foreign((2, 3), None, "f4", 2**40, stream=number)).stream == handle
 
 
 def test_an_old_interface_without_a_stream(monkeypatch):
@@ -61,13 +62,37 @@ def test_an_old_interface_without_a_stream(monkeypatch):
     array = Foreign((2, 3), (12, 4), "f4", 2**40)
     del array.__cuda_array_interface__["stream"]
     array.__cuda_array_interface__["version"] = 2
-    assert view(array).layout == Layout((2, 3), (12, 4), np.dtype("f4"), 0, None)
+    assert view(array).layout == Layout((2, 3), (12, 4), np.dtype("f4"), 0)
 
 
 @pytest.mark.parametrize("pointer", [0, None])
 def test_empty_arrays_have_no_device(pointer):
     array = Foreign((0, 3), None, "f4", pointer)
-    assert view(array) == View(Layout((0, 3), (12, 4), np.dtype("f4"), -1, None), 0, True)
+    assert view(array) == View(Layout((0, 3), (12, 4), np.dtype("f4"), -1), 0, True)
+
+
+class DeviceArray(Foreign):
+    """As numba_lrn.torch gives a tensor."""
+
+    __module__ = "numba_lrn.torch.arrays"
+    device = 2
+
+
+def test_tensors_know_their_device(monkeypatch):
+    """Also without elements, and nobody asks the driver. What a call needs lies in PyTorch's memory."""
+    made = []
+
+    def empty(nbytes, dtype, device):
+        made.append((nbytes, dtype, device))
+        return SimpleNamespace(data_ptr=lambda: 2**41)
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(empty=empty, uint8="bytes"))
+    monkeypatch.setattr(driver, "device_of", None)
+    array = DeviceArray((2, 3), None, "f4", 2**40, stream=9)
+    assert view(array) == View(Layout((2, 3), (12, 4), np.dtype("f4"), 2), 2**40, True, 9)
+    assert view(DeviceArray((0, 3), None, "f4", 0)).layout.device == 2
+    pointer, owner = kind_of(array).allocate(100, 2, None)
+    assert (pointer, owner.data_ptr(), made) == (2**41, 2**41, [(100, "bytes", "cuda:2")])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from numba_lrn.backends.cuda import kernels, report, sums
-from numba_lrn.backends.cuda.blocks import LONG_GROUP, WALK_MOST_THREADS, Device, most_threads
+from numba_lrn.backends.cuda.blocks import WALK_MOST_THREADS, Device, most_threads
 from numba_lrn.backends.cuda.forms import ring
+from numba_lrn.backends.cuda.forms.whole import LONG_GROUP
 from numba_lrn.backends.cuda.phases import CALLERS
 from tests.support import DTYPES
 
@@ -248,6 +249,23 @@ def test_kernel(name, capability):
 def test_guarded_powers_have_their_registers(variant):
     """Where k = 0, d may be subnormal or zero, and its power takes roots of float64."""
     _, linked = compiled(variant, (9, 0))
+    assert linked.spilled_bytes == 0
+    check_registers(variant, linked)
+
+
+# Blocks of as many threads as there may be, with the longest power.
+CROWDED = tuple(
+    report.Problem(f"1024 channels, n = {n}, β = 0.6, k = 0", (16, 1024, 8, 8), report.NCHW, 1, n, 0.6, 0.0)
+    for n in (5, 16, 20)
+)
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0), (10, 0), (12, 0)], ids=str)
+@pytest.mark.parametrize("variant", variants(CROWDED, FLOAT32, ("backward",)).values(), ids=kernels.name_of)
+def test_the_power_of_the_platform_has_its_registers(variant, capability):
+    """sm_100 and sm_120 would take 131 to 142 of them, where a block of 512 threads has 128 for each."""
+    assert variant.power == "power_platform"
+    _, linked = compiled(variant, capability)
     assert linked.spilled_bytes == 0
     check_registers(variant, linked)
 

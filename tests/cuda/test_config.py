@@ -68,7 +68,7 @@ def test_warmup_leaves_nothing_to_compile_for_the_usual_calls(monkeypatch):
             strides = [4]
             for extent in reversed(shape[1:]):
                 strides.insert(0, strides[0] * extent)
-            layout = Layout(shape, tuple(strides), np.dtype(np.float32), 0, None)
+            layout = Layout(shape, tuple(strides), np.dtype(np.float32), 0)
             launch._route(lrn.LocalResponseNorm(size, axis=axis), recipe, layout, 0)
     assert len(card.loaded) == loaded
     hardware.forget_cards()

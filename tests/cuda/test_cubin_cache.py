@@ -172,7 +172,7 @@ def test_many_at_once(folder):
 
 def test_others_may_read_but_not_write(folder):
     get(Compiler())
-    assert stat.S_IMODE(entry(folder).stat().st_mode) & 0o022 == 0
+    assert stat.S_IMODE(entry(folder).stat().st_mode) == 0o644
 
 
 @pytest.mark.compiled

@@ -70,13 +70,18 @@ def test_a_stream_waits_for_another():
     assert waits == ["awaited"]
 
 
-def test_memory_is_taken_in_the_order_of_the_stream(monkeypatch):
-    asked = []
-    buffer = SimpleNamespace(handle=2**45)
-    resource = SimpleNamespace(allocate=lambda nbytes, stream: (asked.append((nbytes, stream)), buffer)[1])
-    monkeypatch.setattr(driver, "_memory", lambda ordinal: (asked.append(ordinal), resource)[1])
-    assert driver.allocate(100, 2, "stream") == (2**45, buffer)
-    assert asked == [2, (100, "stream")]
+def test_memory_is_taken_and_given_back_in_the_order_of_the_stream(bindings, monkeypatch):
+    pools = []
+    monkeypatch.setattr(driver, "_pool", lambda ordinal: (pools.append(ordinal), SimpleNamespace(handle="pool"))[1])
+    found = bindings(cuMemAllocFromPoolAsync=(0, 2**45))
+    pointer, owner = driver.allocate(100, 2, SimpleNamespace(handle=7))
+    assert (pointer, pools) == (2**45, [2])
+    assert found.asked == [("cuMemAllocFromPoolAsync", 100, "pool", 7)]
+    del owner
+    assert found.asked[1:] == [("cuMemFreeAsync", 2**45, 7)]
+    bindings(cuMemAllocFromPoolAsync=(FAILURE, 0))
+    with pytest.raises(MemoryError, match=r"no 100 bytes for a temporary on device 2 \(CUDA_ERROR_INVALID_VALUE\)"):
+        driver.allocate(100, 2, SimpleNamespace(handle=7))
 
 
 def test_memory_is_cleared_in_the_order_of_the_stream(bindings):

@@ -38,6 +38,7 @@ def test_the_memory_of_a_view_is_told_as_it_is(dtype, stream):
     interface = array.__cuda_array_interface__
     assert asked == [view.device]
     assert (array.shape, array.ndim, array.dtype.name) == ((2, 4, 7, 5), 4, dtype)
+    assert array.device is view.device.index
     assert interface == {
         "version": 3,
         "shape": (2, 4, 7, 5),

@@ -107,6 +107,22 @@ def test_graph_capture():
     close(y.cpu(), ours(random(12, dtype="float32")), 2e-6)
 
 
+def test_graph_capture_of_what_takes_temporaries():
+    """An expanded gradient, which is copied, and a box that goes axis by axis."""
+    op = numba_lrn.LocalResponseNorm(13, ALPHA, axis=(2, 3))
+    x, g = random(11, (2, 3, 40, 30), "float32").cuda(), torch.ones((), device="cuda").expand(2, 3, 40, 30)
+    op.backward(g, x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        dx = op.backward(g, x)
+    other = random(12, (2, 3, 40, 30), "float32")
+    x.copy_(other)
+    graph.replay()
+    graph.replay()
+    torch.cuda.synchronize()
+    close(dx.cpu(), op.backward(torch.ones_like(other), other), 2e-6)
+
+
 def test_a_module_moves():
     module = LocalResponseNorm(*ARGUMENTS, learnable=("alpha", "beta", "k")).cuda()
     x = random(13, dtype="float32").cuda()

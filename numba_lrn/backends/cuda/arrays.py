@@ -4,6 +4,7 @@
 |---|---|---|
 | CuPy | CuPy's current one on the array's device | by CuPy, from its memory pool |
 | Numba device array | the one it is bound to, else the default stream | by Numba |
+| tensors | PyTorch's current one on the tensor's device | by numba_lrn/torch, in ``out`` |
 | others with ``__cuda_array_interface__`` | the one their interface names, else the default stream | only in ``out`` |
 
 A call runs on the stream of ``x``, and waits for those of the other arrays, but for arrays that name none: their
@@ -28,13 +29,12 @@ driver: Any = importlib.import_module(
 
 
 class Layout(NamedTuple):
-    """How an array lies, but for its address. Arrays of one layout lie alike, and their work belongs in one stream."""
+    """How an array lies, but for its address."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # bytes
     dtype: np.dtype
     device: int  # -1 where there is no memory
-    stream: int | None  # None: it names none
 
     @property
     def size(self) -> int:
@@ -48,6 +48,7 @@ class View(NamedTuple):
     layout: Layout
     pointer: int
     writeable: bool
+    stream: int | None = None  # None: it names none
 
 
 class Kind(Protocol):
@@ -61,7 +62,7 @@ class Kind(Protocol):
     def current_stream(self, device: int) -> int:
         """The handle of the stream for work on arrays whose view names none."""
 
-    def awaited_stream(self, layout: Layout) -> int | None:
+    def awaited_stream(self, view: View) -> int | None:
         """That of what may still be under way on an array; None where nothing is."""
 
     def empty_like(self, array: Any, name: str) -> Any:
@@ -85,15 +86,15 @@ class CupyArrays:
     def view(self, array: Any, name: str) -> View:
         """CuPy has no read-only arrays."""
         data = array.data
-        return View(Layout(array.shape, array.strides, array.dtype, data.device_id, None), data.ptr, True)
+        return View(Layout(array.shape, array.strides, array.dtype, data.device_id), data.ptr, True)
 
     def current_stream(self, device: int) -> int:
         """CuPy's current stream of the device."""
         return self._cupy.cuda.get_current_stream(device).ptr
 
-    def awaited_stream(self, layout: Layout) -> int | None:
+    def awaited_stream(self, view: View) -> int | None:
         """CuPy's current stream."""
-        return self.current_stream(layout.device)
+        return self.current_stream(view.layout.device)
 
     def empty_like(self, array: Any, name: str) -> Any:
         """CuPy keeps the memory order of dense arrays."""
@@ -117,9 +118,9 @@ class _NamedStreams:
         """The default stream."""
         return 0
 
-    def awaited_stream(self, layout: Layout) -> int | None:
+    def awaited_stream(self, view: View) -> int | None:
         """That which the array names."""
-        return layout.stream
+        return view.stream
 
     def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
         """From the driver, in the order of the stream: Numba would give memory back at once, whatever still runs."""
@@ -136,7 +137,7 @@ class NumbaArrays(_NamedStreams):
         pointer = array.device_ctypes_pointer.value or 0
         device = array.gpu_data.context.device.id if pointer else -1
         stream = _handle(int(array.stream.handle)) if array.stream else None
-        return View(Layout(array.shape, array.strides, array.dtype, device, stream), pointer, True)
+        return View(Layout(array.shape, array.strides, array.dtype, device), pointer, True, stream)
 
     def empty_like(self, array: Any, name: str) -> Any:
         """In the memory order of the array, bound to its stream."""
@@ -161,7 +162,7 @@ class SimulatedArrays(NumbaArrays):
         pointer = held.ctypes.data if held.size else 0
         device = 0 if pointer else -1
         stream = None if array.stream == 0 else id(array.stream)
-        return View(Layout(held.shape, held.strides, held.dtype, device, stream), pointer, held.flags.writeable)
+        return View(Layout(held.shape, held.strides, held.dtype, device), pointer, held.flags.writeable, stream)
 
     def numbers(self, count: int, array: Any) -> tuple[tuple[Any, ...], int]:
         """Views of a NumPy array."""
@@ -191,10 +192,13 @@ class ForeignArrays(_NamedStreams):
         shape = tuple(interface["shape"])
         strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
         pointer, read_only = interface["data"]
-        device = driver.device_of(pointer) if pointer else -1
         stream = interface.get("stream")
-        layout = Layout(shape, tuple(strides), dtype, device, None if stream is None else _handle(stream))
-        return View(layout, pointer or 0, not read_only)
+        layout = Layout(shape, tuple(strides), dtype, self.device_of(array, pointer))
+        return View(layout, pointer or 0, not read_only, None if stream is None else _handle(stream))
+
+    def device_of(self, array: Any, pointer: int) -> int:
+        """The driver knows."""
+        return driver.device_of(pointer) if pointer else -1
 
     def empty_like(self, array: Any, name: str) -> Any:
         """The interface has no way to make an array."""
@@ -209,10 +213,27 @@ class ForeignArrays(_NamedStreams):
         raise AssertionError
 
 
+class TensorArrays(ForeignArrays):
+    """Tensors of PyTorch, as numba_lrn/torch/arrays.py gives them: their interface names PyTorch's current stream."""
+
+    def __init__(self) -> None:
+        self._torch = sys.modules["torch"]
+
+    def device_of(self, array: Any, pointer: int) -> int:
+        """Tensors know theirs, also where they have no elements."""
+        return array.device
+
+    def allocate(self, nbytes: int, device: int, stream: Any) -> tuple[int, Any]:
+        """From PyTorch's cache, which gives memory out again on the same stream only, and while graphs are captured."""
+        owner = self._torch.empty(nbytes, dtype=self._torch.uint8, device=f"cuda:{device}")
+        return owner.data_ptr(), owner
+
+
 _KINDS: dict[tuple[str, str], Callable[[], Kind]] = {
     ("cupy", "ndarray"): CupyArrays,
     ("numba", "DeviceNDArray"): NumbaArrays,
     ("numba", "FakeCUDAArray"): SimulatedArrays,
+    ("numba_lrn", "DeviceArray"): TensorArrays,
 }
 _found: dict[type, Kind] = {}
 

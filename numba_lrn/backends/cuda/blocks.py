@@ -10,12 +10,11 @@ import numpy as np
 
 from numba_lrn.backends.cuda.axes import Axis
 from numba_lrn.backends.cuda.forms import flat, line, ring, skew, walk
+from numba_lrn.backends.cuda.forms.whole import GROUP, LONG_GROUP, threads_with_registers
 from numba_lrn.backends.cuda.kernels import CARRIERS, Variant
 from numba_lrn.backends.cuda.phases import Phase
 
 # Blocks that hold axes (forms/whole.py). docs/cuda.md has what was measured.
-GROUP, LONG_GROUP = 8, 16  # rows of a thread, and of the groups of wide windows
-MOST_THREADS = 512  # of a block; most_threads has fewer where a thread needs more than 128 of the 65536 registers
 LEAST_THREADS = 64
 LEAST_COLUMNS = 4  # threads side by side
 ROW_BYTES = 128  # that threads side by side have of a row, in the type that computes, and no more
@@ -245,16 +244,8 @@ def _prefix(axis: Axis, variant: Variant, device: Device) -> Blocks:
 
 
 def most_threads(variant: Variant) -> int:
-    """The threads of a block that holds axes: as many as there are registers and shared memory for.
-
-    tests/cuda/test_compiled.py compares it with the registers of the compiled kernels.
-    """
-    threads = MOST_THREADS
-    if variant.real == "float64" or (variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)):
-        threads = MOST_THREADS // 2
-    elif variant.windows > 1 or variant.reduces:
-        threads = MOST_THREADS * 3 // 4
-    return min(threads, SHARED_BYTES // max(1, shown(variant)))
+    """The threads of a block that holds axes: as many as there are registers and shared memory for."""
+    return min(threads_with_registers(variant), SHARED_BYTES // max(1, shown(variant)))
 
 
 def groups_wanted(variant: Variant) -> int:

@@ -103,6 +103,7 @@ def _write(path: pathlib.Path, entry: Code) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             temporary = pathlib.Path(file.name)
             file.write(MAGIC + hashlib.sha256(payload).digest() + payload)
+        temporary.chmod(0o644)  # others may share the folder, such as the users of an image
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -76,9 +76,15 @@ def wait(waiting: Any, awaited: Any) -> None:
 
 
 def allocate(nbytes: int, ordinal: int, stream: Any) -> tuple[int, Any]:
-    """(address, owner) of memory that is given back, when the owner goes, after the work that is on the stream."""
-    buffer = _memory(ordinal).allocate(nbytes, stream=stream)
-    return int(buffer.handle), buffer
+    """(address, owner) of memory that is given back, when the owner goes, after the work that is on the stream.
+
+    The driver is asked itself: while a graph is captured it makes a node of the graph, and cuda.core refuses.
+    """
+    error, pointer = driver.cuMemAllocFromPoolAsync(nbytes, _pool(ordinal).handle, stream.handle)
+    if error:
+        msg = f"the CUDA driver has no {nbytes} bytes for a temporary on device {ordinal} ({error.name})"
+        raise MemoryError(msg)
+    return int(pointer), _Memory(pointer, stream)
 
 
 def fill_with_zeros(pointer: int, nbytes: int, stream: Any) -> None:
@@ -89,8 +95,19 @@ def fill_with_zeros(pointer: int, nbytes: int, stream: Any) -> None:
         raise RuntimeError(msg)
 
 
+class _Memory:
+    """Memory of a pool, given back in the order of a stream."""
+
+    def __init__(self, pointer: Any, stream: Any) -> None:
+        self._pointer, self._stream = pointer, stream
+
+    def __del__(self) -> None:
+        driver.cuMemFreeAsync(self._pointer, self._stream.handle)
+
+
 @functools.lru_cache(maxsize=64)
-def _memory(ordinal: int) -> Any:
+def _pool(ordinal: int) -> Any:
+    """The device's own pool, which cuda.core tells to keep what is given back."""
     return core.DeviceMemoryResource(ordinal)
 
 

@@ -81,7 +81,9 @@ class Variant(NamedTuple):
     before: int  # the window of the first phase, where it is compiled in
     after: int
     beside: tuple[int, int] = (0, 0)  # the window along the second axis of a box
-    span: int = 1  # how far apart the columns of a thread that are no neighbours lie, or of what it computes in a line
+    # Spread: how far apart the columns of a thread lie. Flat and ring: the threads of a block, and so how far apart the
+    # elements of a thread lie. Skew: by how many elements skewed rows are shorter than those of the axis.
+    span: int = 1
     far: bool = False  # whether columns are counted in 64 bits
 
     @property
@@ -261,7 +263,7 @@ def function(variant: Variant, packs: bool = True) -> Callable:
         TOTALS=lanes * variant.windows,
         BASES=1 if variant.adjacent else lanes,
         SHARES=variant.reduces,
-        # Beyond the axis g is 0 and d is k, whose power is finite but for long exponents.
+        # Beyond the axis g is 0, and d is at least k, a normal number, whose power is finite but for long exponents.
         NOTHING_BEYOND=variant.power.endswith(APPROXIMATE) and not variant.power.startswith("power_wide"),
         SUMS=recipes.SUMS,
         # The sum of nothing: adding to −0 takes no instruction, where 0 + x takes one, as it makes 0 of −0.
@@ -371,7 +373,7 @@ def ptx(variant: Variant, compute_capability: tuple[int, int]) -> str:
 def launch_bounds(variant: Variant, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
     """(threads of a block, blocks side by side) that the compiler keeps registers for, where a form asks for them."""
     module = FORMS[variant.form][0]
-    return module.launch_bounds(variant, compute_capability) if module in (flat, skew) else None
+    return module.launch_bounds(variant, compute_capability) if module in (flat, skew, whole) else None
 
 
 # Its device functions are typed once for several architectures: 0.5 s for each further one, where the first takes 2.5.

@@ -97,16 +97,15 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     kind = kind_of(x)
     source = kind.view(x, "x")
     layout = source.layout
-    gradient = source if g is x else _beside(kind, layout, g, INPUTS[recipe][0])
-    target = _beside(kind, layout, out, "out") if out is not None else source if kind.makes_results else None
+    gradient = source if g is x else _beside(kind, source, g, INPUTS[recipe][0])
+    target = _beside(kind, source, out, "out") if out is not None else source if kind.makes_results else None
     if gradient is None or target is None or layout.device != driver.current_device():
         return _prepare(op, recipe, x, g, out)
     low_bits = (source.pointer | gradient.pointer | target.pointer) % VECTOR_BYTES
     route = _route(op, recipe, layout, low_bits)
     if route is None or (out is not None and not _may_write(target, (source, gradient), route)):
         return _prepare(op, recipe, x, g, out)
-    handle = kind.current_stream(layout.device) if layout.stream is None else layout.stream
-    stream = driver.stream(layout.device, handle)
+    stream = driver.stream(layout.device, _stream_of(kind, source))
     if out is None:
         out = kind.empty_like(x, "x")
         target = kind.view(out, "out")
@@ -114,14 +113,15 @@ def _run(op: LocalResponseNorm, recipe: str, x: Any, g: Any, out: Any) -> Any:
     return out
 
 
-def _beside(kind: Kind, layout: Layout, array: Any, name: str) -> View | None:
-    """Where an array of this kind lies that has this layout; None for others: what names no stream of its own is on
-    CuPy's current one, or on none.
+def _beside(kind: Kind, source: View, array: Any, name: str) -> View | None:
+    """Where an array of this kind lies that has the layout and the stream of ``source``; None for others: what names no
+    stream of its own is on CuPy's current one, or on none.
     """
     if known(array) is not kind:
         return None
     view = kind.view(array, name)
-    return view if view.layout == layout and (view.writeable or name != "out") else None
+    alike = view.layout == source.layout and view.stream == source.stream
+    return view if alike and (view.writeable or name != "out") else None
 
 
 def _may_write(target: View, inputs: Sequence[View], route: Route) -> bool:
@@ -173,7 +173,7 @@ def _taker(places: tuple[int, ...]) -> Callable:
 
 
 def _plan(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int, in_place: bool = False) -> Plan | None:
-    shape, strides, dtype, device, _ = layout
+    shape, strides, dtype, device = layout
     check_dtype(dtype, "x")
     windows = op.windows(len(shape))
     order = dense_order(shape, strides, dtype.itemsize)
@@ -213,7 +213,7 @@ def warmup(dtypes: tuple[np.dtype, ...]) -> None:
     with driver.on_device(ordinal):
         for dtype, (shape, axis), recipe in itertools.product(dtypes, usual, ("forward", "backward")):
             strides = dense_strides(shape, (3, 2, 1), dtype.itemsize)
-            _route(LocalResponseNorm(5, axis=axis), recipe, Layout(shape, strides, dtype, ordinal, None), 0)
+            _route(LocalResponseNorm(5, axis=axis), recipe, Layout(shape, strides, dtype, ordinal), 0)
 
 
 def _launch(route: Route, kind: Kind, device: int, stream: Any, *pointers: int) -> None:
@@ -268,11 +268,11 @@ def _derive(
         if layout.size == 0 and not gradients:
             return outs, ()
         device = layout.device if layout.device >= 0 else driver.current_device() or 0
-        handle = _stream_of(kind, layout)
+        handle = _stream_of(kind, source)
         call = _Call(kind, device, driver.stream(device, handle))
         waiting = []
         for array, view in zip((*others, *outs), (*inputs[1:], *targets), strict=True):
-            stream = kind_of(array).awaited_stream(view.layout)
+            stream = kind_of(array).awaited_stream(view)
             if stream not in (None, handle):
                 waiting.append(driver.stream(device, stream))
         for stream in waiting:
@@ -288,8 +288,8 @@ def _numbers(array: Any) -> tuple[tuple[Any, ...], int]:
     return (array,), kind_of(array).view(array, "into").pointer
 
 
-def _stream_of(kind: Kind, layout: Layout) -> int:
-    return kind.current_stream(layout.device) if layout.stream is None else layout.stream
+def _stream_of(kind: Kind, view: View) -> int:
+    return kind.current_stream(view.layout.device) if view.stream is None else view.stream
 
 
 def _checked(array: Any, name: str, x: Any, layout: Layout) -> View:
@@ -322,7 +322,7 @@ class _Call:
         sums_at: tuple[int, ...],
     ) -> None:
         """Compute into ``targets``, whatever their strides and whatever they overlap."""
-        shape, strides, dtype, _, _ = inputs[0].layout
+        shape, strides, dtype, _ = inputs[0].layout
         strides = dense_strides(shape, strides, dtype.itemsize)
         if inputs[0].layout.size == 0:
             self._no_sums(op, *sums_at)
@@ -383,7 +383,7 @@ class _Call:
 
     def _copy_over(self, target: View, source: View) -> None:
         """Copy between arrays that may overlap."""
-        shape, strides, dtype, _, _ = source.layout
+        shape, strides, dtype, _ = source.layout
         if target.pointer == source.pointer and same_order(target.layout.strides, strides, shape):
             return
         if overlap(target, source):
@@ -394,7 +394,7 @@ class _Call:
 
     def _copy(self, target: View, source: View) -> None:
         """Copy between arrays that are apart."""
-        shape, strides, dtype, _, _ = source.layout
+        shape, strides, dtype, _ = source.layout
         aligned = (target.pointer | source.pointer) % dtype.itemsize == 0
         for move, run in _moves(shape, target.layout.strides, strides, dtype.itemsize, aligned, self.device):
             run(self.stream, target.pointer + move.target_offset, source.pointer + move.source_offset)

@@ -18,7 +18,7 @@ def overlap(view: View, other: View) -> bool:
 
 
 def _bounds(view: View) -> tuple[int, int]:
-    shape, strides, dtype, _, _ = view.layout
+    shape, strides, dtype, _ = view.layout
     reaches = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
     low = view.pointer + sum(min(reach, 0) for reach in reaches)
     return low, view.pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize

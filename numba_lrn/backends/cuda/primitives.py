@@ -12,10 +12,9 @@ import functools
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import cgutils
 
 from numba_lrn.backends.cuda.forms.line import VECTOR_BYTES
-from numba_lrn.backends.cuda.toolkit import intrinsic, types
+from numba_lrn.backends.cuda.toolkit import cgutils, intrinsic, types
 
 HALF = ir.HalfType()
 FLOAT = ir.FloatType()

@@ -1,4 +1,7 @@
-"""The one module that imports the CUDA package, and what is asked of it: compile, link, look at the card.
+"""The one module that imports numba-cuda, and what is asked of it: compile, link, look at the card.
+
+What is asked of a card at work stands in driver.py, by cuda.core and the driver's bindings; linking takes cuda.core
+too.
 
 Compiling and linking need no driver and no card. The kernels' modules take ``cuda``, ``types`` and ``intrinsic``
 from here, so that another package with the same language can take numba-cuda's place in this file.
@@ -47,6 +50,7 @@ types = cuda.types
 SIMULATED = bool(cuda.config.ENABLE_CUDASIM)
 
 if not SIMULATED:  # it has no intrinsics
+    from numba.cuda import cgutils as cgutils
     from numba.cuda.extending import intrinsic as intrinsic
 
 

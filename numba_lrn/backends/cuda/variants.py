@@ -19,8 +19,8 @@ from numba_lrn.algorithm.parameters import (
 )
 from numba_lrn.backends.cuda import blocks
 from numba_lrn.backends.cuda.axes import Axis
-from numba_lrn.backends.cuda.blocks import GROUP, LONG_GROUP
 from numba_lrn.backends.cuda.forms import line
+from numba_lrn.backends.cuda.forms.whole import GROUP, LONG_GROUP
 from numba_lrn.backends.cuda.kernels import REALS, Variant
 from numba_lrn.backends.cuda.phases import CALLERS, Phase
 from numba_lrn.operator import LocalResponseNorm

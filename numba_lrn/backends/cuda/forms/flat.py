@@ -32,8 +32,8 @@ def reach_of(variant: Any, inner: int) -> int:
 def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
     """(threads, blocks side by side) that the compiler keeps registers for: 40 a thread.
 
-    For 1024 threads side by side on cards that run no more, and on those of which it would keep some in local memory
-    otherwise; so it would with powers that go by float64, which get no bounds.
+    For 1536 threads side by side on sm_80 to sm_90; for 1024 on sm_75, which runs no more, and from sm_100 on, where 40
+    registers would spill. So they would with powers that take IEEE divisions or float64, which get no bounds.
     """
     threads = 1536 if (8, 0) <= compute_capability < (10, 0) else 1024
     return (variant.span, threads // variant.span) if variant.power.endswith(("refined", "rough")) else None

@@ -32,10 +32,10 @@ def sizes(variant, elements):
 
 
 def part_of(number, parts):
-    """Which part of which sample a block has that is the ``number``-th of its row: of as many parts as a sample has.
+    """(part, sample) of the ``number``-th block of a row of the grid, where a sample has ``parts`` of them.
 
-    Samples are the last extent of the grid. Where they are more than it may have, the first one is that many times as
-    long. Dividing takes twenty instructions.
+    The last extent of the grid is the sample. Where samples are more than that may be, a row has several times
+    ``parts`` blocks, and each time is a sample that lies gridDim.z further on. Dividing takes twenty instructions.
     """
     part, sample = np.int32(number), np.int32(cuda.blockIdx.z)
     while part >= parts:

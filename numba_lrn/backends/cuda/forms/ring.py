@@ -151,7 +151,7 @@ def show_stride(shared, to, thread, values):
 
 
 def keep_if_inside(at, low, high, thread, own):
-    """Nothing is kept from beyond the sample. Selected, not multiplied by 0: there d = k, which may be 0."""
+    """Nothing is kept from beyond the sample. Selected, not multiplied by 0: there d may be 0, where k is."""
     if low > at or np.int32(at + EXTENT) > high:
         for slot in range(BATCH):
             place = np.int32(at + thread + slot * THREADS)

@@ -7,8 +7,8 @@ axis lies k skewed rows further, and k·SKEW elements beside.
 
 A block has a tile of skewed rows. It reads the tile, the rows before and after that windows reach, and EDGE vectors on
 either side, into shared memory as they are. A thread computes a vector of LANES elements in each of STEPS rows, one row
-after another: of those that it has, windows share all but one. A sample is a whole number of vectors, so that each that
-is read or written is all there or not at all.
+after another, so that the windows of two rows that follow each other share all rows but one. A sample is a whole number
+of vectors, so that each that is read or written is all there or not at all.
 """
 
 from typing import Any

@@ -280,7 +280,7 @@ def add_ring(rings, step, totals):
 
 
 def keep_if_inside(values, first, last):
-    """Nothing is kept from beyond the plane. Selected, not multiplied by 0: there d = k, which may be 0."""
+    """Nothing is kept from beyond the plane. Selected, not multiplied by 0: there d may be 0, where k is."""
     for slot in range(STEPS * LANES):
         kept = values[FIELD][MIDDLE + slot]
         values[FIELD][MIDDLE + slot] = kept if slot // LANES >= first and slot // LANES < last else real(0.0)

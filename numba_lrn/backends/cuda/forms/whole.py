@@ -11,9 +11,13 @@ after, which compute what its windows need and no result. Groups begin at multip
 tiles change no bit.
 """
 
+from typing import Any
+
 from numba_lrn.backends.cuda.forms import small, spread, wide
 from numba_lrn.backends.cuda.forms.stages import emitting
 
+GROUP, LONG_GROUP = 8, 16  # rows of a thread, and of the groups of wide windows
+MOST_THREADS = 512  # of a block: each has up to 128 of the 65536 registers then
 # Elements in a loop over the ends. Longer ones of derivatives are not unrolled where β has no name, and what they take
 # lies in local memory then.
 UNROLLED = {"float32": 8, "float64": 4}
@@ -22,6 +26,21 @@ UNROLLED = {"float32": 8, "float64": 4}
 def way_of(variant):
     """How windows are summed."""
     return wide if variant.form.startswith("wide") else small
+
+
+def threads_with_registers(variant: Any) -> int:
+    """The threads of a block that there are registers for; tests/cuda/test_compiled.py compares."""
+    if variant.real == "float64" or (variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)):
+        return MOST_THREADS // 2
+    return MOST_THREADS * 3 // 4 if variant.windows > 1 or variant.reduces else MOST_THREADS
+
+
+def launch_bounds(variant: Any, compute_capability: tuple[int, int]) -> tuple[int, int] | None:
+    """(threads, blocks side by side) that the compiler keeps registers for.
+
+    The platform's power would take up to 142 of them on sm_100 and sm_120 where 128 are there; no other comes near.
+    """
+    return (threads_with_registers(variant), 1) if variant.power == "power_platform" else None
 
 
 def local_sizes(variant):
@@ -135,7 +154,7 @@ def take(source, target):
 
 
 def keep_if_inside(own, rows):
-    """Nothing is kept from beyond the axis. Selected, not multiplied by 0: there d = k, which may be 0."""
+    """Nothing is kept from beyond the axis. Selected, not multiplied by 0: there d may be 0, where k is."""
     for slot in range(BATCH):
         own[FIELD][slot] = own[FIELD][slot] if slot // LANES < rows else real(0.0)
 
