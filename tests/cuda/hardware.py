@@ -161,7 +161,7 @@ class Hardware:
 
     def get(self, array):
         """The numbers, as a NumPy array."""
-        layout, pointer, _ = kind_of(array).view(array, "array")
+        layout, pointer, *_ = kind_of(array).view(array, "array")
         if layout.size == 0:
             return np.empty(layout.shape, layout.dtype)
         reaches = [(n - 1) * stride for n, stride in zip(layout.shape, layout.strides, strict=True)]
