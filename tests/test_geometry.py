@@ -321,7 +321,7 @@ def test_turned_blocks_stay_within_their_buffers(shape, monkeypatch):
     block, seen = Recorder(), {"suffix": 0, "running": 0}
 
     def prefix_turned(terms, sums, buffers, rows, lanes, before, after, last):
-        seen["suffix"] = max(seen["suffix"], max(blocks_of(before + after + 1), 1) * lanes)
+        seen["suffix"] = max(seen["suffix"], blocks_of(before + after + 1) * lanes)
         seen["running"] = max(seen["running"], RUNNING * lanes)
 
     monkeypatch.setattr("numba_lrn.backends.cpu.tiles.address_of", lambda form, real: 0)  # compiles nothing

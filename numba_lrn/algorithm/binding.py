@@ -34,9 +34,8 @@ def bind(
 ) -> dict[str, Any]:
     """The functions of ``modules``, compiled in one namespace, in which ``injected`` replaces what it names.
 
-    ``tag`` tells this namespace from every other, also in other processes: it becomes part of the functions' names,
-    and so of their symbols. Machine code from the disk cache that held two functions of one name, bound to different
-    things, would otherwise be linked to whichever was loaded first.
+    ``tag`` tells this namespace from every other, also in other processes: it becomes part of the functions' names, so
+    that neither a profile nor a linker takes one for another that is bound to different things.
 
     A function is compiled once per namespace and only when it is called from a compiled one, so binding a
     whole module costs microseconds.

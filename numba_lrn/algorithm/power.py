@@ -289,7 +289,7 @@ def power_general_divided(d, par):
 def with_factors(power, reciprocal, par):
     """p, s and q; of β < 0 the product and 1: d^(-β) times a window sum would leave the range before the result does.
 
-    What it takes to tell costs backward of β = 0.6 5 % of its time.
+    Only powers beyond 0 < β < 0.98 ask for it: what it takes to tell would cost backward of β = 0.6 5 % of its time.
     """
     grows = par.negative_beta > real(0.0)
     return power, power * reciprocal if grows else power, real(1.0) if grows else reciprocal

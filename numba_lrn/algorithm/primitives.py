@@ -1,7 +1,8 @@
 """What a device must provide: the plain twins, used by the CUDA simulator and by tests without a compiler.
 
-Each backend replaces these by intrinsics of its own; the names and the meanings stay. Half types travel as
-bits: a ``uint16`` array holds float16, an ``int16`` array holds bfloat16.
+A backend replaces those that it uses by intrinsics of its own; the names and the meanings stay. Scans, vectors,
+prefetches and the fence are the CPU's alone. Half types travel as bits: a ``uint16`` array holds float16, an ``int16``
+array holds bfloat16.
 """
 
 import numpy as np

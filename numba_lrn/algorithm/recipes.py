@@ -75,8 +75,8 @@ class Stage(NamedTuple):
 
     ``raises`` says that ``emit`` raises a d to a power and returns it, ``reduces`` that it also returns three numbers
     that are added up over all elements. ``result`` names the array that it writes, if that is one of the caller's.
-    ``passes`` names an ``emit`` that returns the term that the next stage sums after d, if there is one: then both
-    stages may run in one loop.
+    ``passes`` names a second ``emit``, if there is one, that returns (d, term), the term being what the next stage
+    sums: with it both stages may run in one loop.
     """
 
     add: str

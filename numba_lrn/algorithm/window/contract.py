@@ -27,7 +27,7 @@ class Space(NamedTuple):
     before: Any
     after: Any
     transposed: Any  # 1 where before and after are swapped
-    axes: Any  # the table of the axes of a box
+    axes: Any  # the table of the passes
 
 
 class Tile(NamedTuple):

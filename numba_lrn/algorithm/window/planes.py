@@ -1,4 +1,7 @@
-"""One axis of a box, from one plane of sums to another, each by one of the forms for a single axis."""
+"""The passes: windows along one axis, from one plane of sums to another, each by one of the forms for a single axis.
+
+Boxes take one for each of their axes; the forms ``turned`` and ``scanned`` a single one.
+"""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +20,7 @@ TURNED_BLOCK = 128 * 1024  # elements of a turned block
 
 
 class Planes(NamedTuple):
-    """The two planes of a box, in the place of the caller's arrays."""
+    """What a pass reads and writes, in the place of the caller's arrays."""
 
     x: Any
     out: Any

@@ -1,4 +1,4 @@
-"""Windows of any size by prefix sums of blocks of rows, for GROUP rows at a time.
+"""Windows of 2·GROUP − 1 elements and more by prefix sums of blocks of rows, for GROUP rows at a time.
 
 The windows of GROUP neighbouring rows share a core, to which each adds a few rows on its left and on its right. The
 core is a run of blocks of GROUP rows: the suffix of one period of blocks, and the prefix of the next. Nothing is
@@ -42,7 +42,7 @@ def blocks_of(n: Any) -> Any:
 
 
 def period_of(n: Any) -> Any:
-    """Rows after which windows are added up in the same way again."""
+    """Rows after which windows of any size are added up in the same way again."""
     return GROUP * max(blocks_of(n), 1)
 
 
@@ -52,7 +52,7 @@ def place_of(block, blocks, lanes):
     With the first of them first, LLVM would not take the vectorised loop of ``suffix_block``: it tests once for all
     blocks whether the loop's arrays overlap, and does so for ascending places only.
     """
-    return (max(blocks, 1) - 1 - block % max(blocks, 1)) * lanes
+    return (blocks - 1 - block % blocks) * lanes
 
 
 def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
@@ -67,16 +67,10 @@ def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
     rows = min(GROUP, space.length - row)
     left = row - space.before
     right = left + n  # of the first row; the others of the group follow
-    if n < GROUP - 1:
-        few_totals(arrays, buffers, space, tile, left, n, total, place, pitch, rows)
-        return
     if fresh:
         clear(buffers.running, RUNNING * tile.lanes)
-        if blocks == 0:
-            clear(buffers.suffix, tile.lanes)
-        else:
-            fill_blocks(arrays, buffers, space, tile, group, blocks)
-    elif blocks > 0 and group % blocks == 0:
+        fill_blocks(arrays, buffers, space, tile, group, blocks)
+    elif group % blocks == 0:
         suffix_blocks(buffers, tile.lanes, blocks)
     core = place_of(group, blocks, tile.lanes)
     if begun > 0:
@@ -95,10 +89,9 @@ def sum_group(arrays, buffers, space, tile, row, fresh, total, place, pitch):
         right_totals(arrays, buffers, right_at, right_slot, space.inner, tile.lanes, core, total, place, pitch)
     else:
         border_totals(arrays, buffers, space, tile, left, right, core, total, place, pitch, rows)
-    if blocks > 0:
-        if begun > 0:
-            sum_rows(arrays, buffers, space, tile, right - begun, GROUP, NEWEST)
-        add_block(buffers, tile.lanes, core)
+    if begun > 0:
+        sum_rows(arrays, buffers, space, tile, right - begun, GROUP, NEWEST)
+    add_block(buffers, tile.lanes, core)
 
 
 def row_of(space, tile, row):
@@ -203,15 +196,6 @@ def border_totals(arrays, buffers, space, tile, left, right, core_place, total, 
                 here = place + t * pitch + j
                 store(total, here, (load(total, here) + load(running, newest + j)) + core)
         add_row(arrays, buffers, space, tile, right + t, newest)
-
-
-@loop
-def few_totals(arrays, buffers, space, tile, left, n, total, place, pitch, rows):
-    """The sums of a group whose windows are too small to share anything."""
-    for t in range(rows):
-        sum_rows(arrays, buffers, space, tile, left + t, n, NEWEST)
-        for j in range(tile.lanes):
-            store(total, place + t * pitch + j, load(buffers.running, NEWEST * tile.lanes + j))
 
 
 @loop

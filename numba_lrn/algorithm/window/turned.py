@@ -1,6 +1,7 @@
-"""Windows of any size along an axis whose rows are short in memory: by ``prefix`` on a block that is turned.
+"""Windows of any size along an axis whose rows are short in memory, by a pass from plane to plane (planes.py).
 
-The outer indices become the lanes of the block; where there are few of them, parts of the axis do.
+Rows of one element are summed by scans, others by ``prefix`` on a block that is turned: the outer indices become its
+lanes; where there are few of them, parts of the axis do.
 """
 
 from numba_lrn.algorithm.binding import loop

@@ -1,4 +1,4 @@
-"""The passes of a box from one plane to the other: compiled once, called by address from every kernel with a box.
+"""The passes from one plane to another: compiled once, called by address from every kernel that takes them.
 
 As part of each kernel they made its compile time 8 s forward and 16 s backward.
 """

@@ -72,8 +72,7 @@ SMALL_BOX, SMALL_BOX_ROWS, SMALL_BOX_TILE = 32 * 1024, 64, 4096
 PLANE_DIRECT = 24  # windows up to this many elements are added term by term on the planes of a box,
 PLANE_LONG, PLANE_LONG_DIRECT = 64, 14  # or up to this many along rows of so many elements
 INTERLEAVED_LEAST, INTERLEAVED = 64, 4096  # elements of a box that is interleaved: a tile of them is 256 KB at most
-PLANE_ROW = 16  # rows of a plane shorter than this are turned for that
-PLANE_PREFIX = 24  # and those shorter than this for prefix sums
+PLANE_PREFIX = 24  # rows of a plane shorter than this are turned for prefix sums
 
 
 NONE = np.zeros(1, np.int32)  # in the place of a table of positions
@@ -469,7 +468,7 @@ def _axes(work: Work, outers: int, rows: int, lanes: int) -> tuple[list[int], di
         short = unit < ROW and length * unit <= MASKED_TILE and length == extent
         # Along long axes of short rows windows are one run: 5×5 over 460×4540 takes 0.3 ns an element, turned 2.1.
         if n <= (PLANE_LONG_DIRECT if unit >= PLANE_LONG else PLANE_DIRECT):
-            form = "masked" if short else "direct" if unit >= PLANE_ROW or extent * unit > MASKED_TILE else "turned"
+            form = "masked" if short else "direct"
         else:
             form = "prefix" if unit >= PLANE_PREFIX else "turned" if unit > 1 else "scanned"
         used: dict[str, int] = {}
@@ -537,4 +536,4 @@ def _turned_sizes(outers: int, length: int, unit: int, n: int) -> dict[str, int]
 
 def _prefix_sizes(lanes: int, n: int) -> dict[str, int]:
     """The sizes of the buffers of prefix sums over rows of so many lanes."""
-    return {"running": RUNNING * lanes, "suffix": max(blocks_of(n), 1) * lanes}
+    return {"running": RUNNING * lanes, "suffix": blocks_of(n) * lanes}

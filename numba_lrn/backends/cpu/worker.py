@@ -38,8 +38,8 @@ class Buffers(NamedTuple):
     mixed: Any
     running: Any  # running sums of a row's lanes, in the four rows that window/prefix.py names
     suffix: Any  # suffix sums of one period of blocks of rows
-    turned: Any  # a turned block of terms, and one of sums
-    planes: Any  # the two planes of a box
+    turned: Any  # scratch of a pass: turned blocks of terms and of sums, or padded terms and suffix sums
+    planes: Any  # what passes read and write: two planes
     sums: Any  # the tile's part of the caller's sums
     stages: Any  # all that is kept between stages, one buffer after another
 
@@ -47,7 +47,7 @@ class Buffers(NamedTuple):
 class Layout(NamedTuple):
     """What a kernel is told at run time, as one integer array: geometry, tiles and the sizes of the buffers.
 
-    The table of the axes of a box follows it in the same array.
+    The table of the passes follows it in the same array.
     """
 
     outers: int
