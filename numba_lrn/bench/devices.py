@@ -82,16 +82,7 @@ class Cpu:
         def run(*arrays: Any) -> None:
             (serial if arrays[0].nbytes < SERIAL_BYTES else parallel)(*map(_words, arrays))
 
-        def copy(x: Any, grad_output: Any, out: Any) -> None:
-            run(x, out)
-
-        def add(x: Any, grad_output: Any, out: Any) -> None:
-            run(x, grad_output, out)
-
-        def add_twice(x: Any, others: Any, outs: Any) -> None:
-            run(x, *others, *outs)
-
-        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
+        return _by_direction(direction, lambda x, grad_output, out: run(x, out), run)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: NDArray[Any]) -> str:
         """The form of the window, the power function and the number of threads that a call on ``x`` takes."""
@@ -202,13 +193,7 @@ class Cuda:
             words = np.int64(arrays[0].nbytes // 16)
             kernel((blocks,), (256,), (*(array.data for array in arrays), words))
 
-        def add(x: Any, grad_output: Any, out: Any) -> None:
-            run(x, grad_output, out)
-
-        def add_twice(x: Any, others: Any, outs: Any) -> None:
-            run(x, *others, *outs)
-
-        return {"forward": copy, "double_backward": add_twice}.get(direction, add)
+        return _by_direction(direction, copy, run)
 
     def path_taken(self, op: LocalResponseNorm, direction: str, x: Any) -> str:
         """The forms and the power function of the kernels that a call on ``x`` launches."""
@@ -303,6 +288,15 @@ def _add_chunks_twice(
         for i in range(target.size):
             target[i] = first[i] + second[i]
             target_x[i] = second[i] + third[i]
+
+
+def _by_direction(direction: str, copy: Callable[..., None], run: Callable[..., None]) -> Callable[..., None]:
+    """``roof(x, second, out)`` of what copies, and of what moves the arrays that it is given."""
+    if direction == "forward":
+        return copy
+    if direction == "double_backward":
+        return lambda x, others, outs: run(x, *others, *outs)
+    return run
 
 
 @functools.cache

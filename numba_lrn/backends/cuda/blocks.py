@@ -64,7 +64,9 @@ class Blocks(NamedTuple):
 def blocks_of(axis: Axis, beside: Axis | None, variant: Variant, device: Device) -> Blocks:
     """Those of a kernel for an axis, or two."""
     if beside is not None:
-        return _walking(axis, beside, variant, device) if variant.walks else _down_a_box(axis, beside, variant, device)
+        if variant.walks:
+            return _walking(axis, beside, variant, device)
+        return _apart(axis, variant, device, 2 * axis.n)._replace(rest=(beside.length, beside.inner))
     if variant.form == "flat":
         return _tiled(axis, variant)
     if variant.form == "skew":
@@ -208,11 +210,6 @@ def _along(axis: Axis, variant: Variant, device: Device) -> Blocks:
     shared = ring.shared_elements(variant) * np.dtype(variant.real).itemsize
     grid, rest = _grid_of_samples(axis, chunks), (chunks, axis.outer)
     return Blocks(grid, (variant.span, 1, 1), long * stride, rest, shared, chunks == 1)
-
-
-def _down_a_box(axis: Axis, beside: Axis, variant: Variant, device: Device) -> Blocks:
-    """Threads that walk down the first axis of a box."""
-    return _apart(axis, variant, device, 2 * axis.n)._replace(rest=(beside.length, beside.inner))
 
 
 def _apart(axis: Axis, variant: Variant, device: Device, unit: int, width: int | None = None) -> Blocks:

@@ -22,6 +22,7 @@ from numba_lrn.backends.cuda import copies, kernels, sums, toolkit
 from numba_lrn.backends.cuda.arrays import Kind, Layout, View, dense_strides, driver, kind_of, known
 from numba_lrn.backends.cuda.blocks import Device
 from numba_lrn.backends.cuda.forms.line import VECTOR_BYTES
+from numba_lrn.backends.cuda.kernels import CARRIERS, REALS
 from numba_lrn.backends.cuda.memory import lies, overlap
 from numba_lrn.backends.cuda.plan import Plan, make_plan
 from numba_lrn.backends.selector import full_name
@@ -29,9 +30,6 @@ from numba_lrn.checks import check_device, check_dtype, check_kind, check_like, 
 from numba_lrn.operator import LocalResponseNorm
 
 TEMPORARY_BYTES = 256  # to a multiple of which the address of each temporary is aligned
-
-# How the kernels see a dtype in the simulator: half types by their bits, told apart by the sign of the integer type.
-CARRIERS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
 class Route(NamedTuple):
@@ -144,8 +142,7 @@ def _route(op: LocalResponseNorm, recipe: str, layout: Layout, low_bits: int, in
     if plan is None:
         return None
     dtype, elements = layout.dtype, layout.size
-    carrier = CARRIERS.get(dtype.name, dtype)
-    real = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    carrier, real = np.dtype(CARRIERS[dtype.name]), np.dtype(REALS[dtype.name])
     names = list(RECIPES[recipe].names)
     memory = [(np.dtype(np.float64), sums.RESULTS) if name == "sums" else (carrier, elements) for name in names]
     offsets, workspace = [], 0

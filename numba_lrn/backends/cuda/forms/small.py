@@ -50,12 +50,12 @@ def see(near, shared, here):
     """Take the rows before and after the thread's own; zeros beyond the groups, and so beyond the axis."""
     thread, threads, group, groups, hop = here
     for row in range(LEFT):
-        ahead = row - LEFT  # of the thread's first row
-        away = ahead // STEPS
+        from_first = row - LEFT  # of the thread's rows
+        away = from_first // STEPS
         for lane in range(LANES):
             near[FIELD][row * LANES + lane] = real(0.0)
         if group >= np.int32(-away):
-            step = ahead - away * STEPS
+            step = from_first - away * STEPS
             place = (PLANES + (step if step < RIGHT else step - GAP)) * threads + thread + away * hop
             load_columns(shared, place * LANES, near[FIELD], row * LANES)
     for row in range(RIGHT):

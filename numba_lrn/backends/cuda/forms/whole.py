@@ -57,7 +57,7 @@ def constants(variant):
     return {
         "Near": variant.tuple_of(first.summed),
         "Values": variant.tuple_of(variant.own),
-        "Behind": variant.tuple_of(last.summed),
+        "Later": variant.tuple_of(last.summed),
         "SUMMED": len(first.summed),
         "FIELDS": len(first.summed) + len(variant.own),
         "TWICE": variant.twice,
@@ -75,11 +75,11 @@ def helpers(variant):
     """What is done for each array and each stage."""
     own, pointer = variant.own.index, variant.pointers.index
     first, last = variant.phases[0], variant.phases[-1]
-    behind = list(enumerate(last.summed)) if variant.twice else []
+    later = list(enumerate(last.summed)) if variant.twice else []
     steps, columns = variant.steps, variant.columns
     batch = steps * columns
     before, after = way_of(variant).edges(variant)
-    middle, middle_behind = before * columns, after * columns
+    middle, middle_later = before * columns, after * columns
     summing = way_of(variant).summing
 
     some = UNROLLED[variant.real]
@@ -108,14 +108,14 @@ def helpers(variant):
         "emit_all": [(emit_some, {"FROM": at, "TO": min(at + some, batch)}) for at in range(0, batch, some)],
         "store_results": storing(first),
         **summing("sum_windows", first, steps, columns, variant.before, variant.after),
-        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for _, name in behind],
+        "keep_inside": [(keep_if_inside, {"FIELD": own(name)}) for _, name in later],
         "take_kept": [
-            (take, {"SOURCE": own(name), "FIELD": place, "FROM": 0, "TO": middle_behind}) for place, name in behind
+            (take, {"SOURCE": own(name), "FIELD": place, "FROM": 0, "TO": middle_later}) for place, name in later
         ],
-        "emit_stages_behind": emitting(last, batch),
-        "store_results_behind": storing(last),
-        **summing("sum_windows_behind", last, steps, columns, variant.after, variant.before),
-        "second_phase": [(behind_whole, {})] if variant.twice else [],
+        "emit_stages_later": emitting(last, batch),
+        "store_results_later": storing(last),
+        **summing("sum_windows_later", last, steps, columns, variant.after, variant.before),
+        "second_phase": [(later_whole, {})] if variant.twice else [],
         "both_phases": [(both_phases, {})],
     }
 
@@ -223,14 +223,14 @@ def emit_some(own, par, totals, mine, present, shares, sums):
             add_shares(shares, sums)
 
 
-def behind_whole(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares):
+def later_whole(local, own, pointers, ground, par, here, behind, ahead, shared, totals, shares):
     """The second phase."""
     at, rows, mine, pitch, present = ground
-    near = Behind(*local[FIELDS:])
+    near = Later(*local[FIELDS:])
     keep_inside(own, rows)
     take_kept(own, near)
     cuda.syncthreads()  # until all have read what the first phase left in shared memory
-    sum_windows_behind(near, shared, here, ahead, behind, totals)
+    sum_windows_later(near, shared, here, ahead, behind, totals)
     for slot in range(BATCH):
-        emit_stages_behind(own, par, slot, slot, totals, slot, False, shares)
-    store_results_behind(pointers, at, mine, pitch, present, own)
+        emit_stages_later(own, par, slot, slot, totals, slot, False, shares)
+    store_results_later(pointers, at, mine, pitch, present, own)
