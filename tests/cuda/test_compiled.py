@@ -281,7 +281,7 @@ def test_the_last_of_the_sums(real, capability):
 
 
 # Instructions an element of the whole kernel: a lost unrolling shows here and nowhere else. Measured, plus a tenth;
-# docs/cuda.md has the measured ones.
+# docs/cuda-kernels.md has the measured ones.
 LIMITS = {
     ("NCHW, n = 5", "forward", "float32"): 41,
     ("NCHW, n = 5", "backward", "float32"): 58,

@@ -14,7 +14,7 @@ from numba_lrn.backends.cuda.forms.whole import GROUP, LONG_GROUP, threads_with_
 from numba_lrn.backends.cuda.kernels import CARRIERS, Variant
 from numba_lrn.backends.cuda.phases import Phase
 
-# Blocks that hold axes (forms/whole.py). docs/cuda.md has what was measured.
+# Blocks that hold axes (forms/whole.py). docs/cuda-kernels.md has what was measured.
 LEAST_THREADS = 64
 LEAST_COLUMNS = 4  # threads side by side
 ROW_BYTES = 128  # that threads side by side have of a row, in the type that computes, and no more

@@ -1,10 +1,10 @@
 """Small windows over rows that begin anywhere in a sector of memory: blocks take tiles of a line.
 
-A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and where rows have an odd number of
-elements, blocks that own columns have two in each row. Here a *sample*, all rows of one outer index, is one line of
-elements, and a block has a tile of it, with what its windows reach on either side. Tiles begin with a sector: only
-where a sample begins or ends does a block write a part of one. What two tiles read comes from the second-level cache,
-as blocks that follow one another run at the same time.
+A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda-kernels.md), and where rows have an odd
+number of elements, blocks that own columns have two in each row. Here a *sample*, all rows of one outer index, is one
+line of elements, and a block has a tile of it, with what its windows reach on either side. Tiles begin with a sector:
+only where a sample begins or ends does a block write a part of one. What two tiles read comes from the second-level
+cache, as blocks that follow one another run at the same time.
 
 A thread reads vectors of 16 bytes, as many as it has registers for before it does anything with one, and puts them into
 shared memory as they are, where windows find their terms.

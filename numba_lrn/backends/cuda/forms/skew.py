@@ -1,9 +1,9 @@
 """Small windows over rows that begin anywhere in a sector of memory: blocks take tiles of skewed rows.
 
-A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and rows of an odd number of elements
-begin within one. Here a *sample*, all rows of one outer index, is cut into rows that are SKEW elements shorter than
-those of the axis (longer, where it is negative), so that each begins with a sector. What lies k rows further along the
-axis lies k skewed rows further, and k·SKEW elements beside.
+A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda-kernels.md), and rows of an odd number of
+elements begin within one. Here a *sample*, all rows of one outer index, is cut into rows that are SKEW elements shorter
+than those of the axis (longer, where it is negative), so that each begins with a sector. What lies k rows further along
+the axis lies k skewed rows further, and k·SKEW elements beside.
 
 A block has a tile of skewed rows. It reads the tile, the rows before and after that windows reach, and EDGE vectors on
 either side, into shared memory as they are. A thread computes a vector of LANES elements in each of STEPS rows, one row

@@ -3,8 +3,8 @@
 A thread's columns lie SPAN apart, so that the accesses of a warp are neighbours one by one, and a thread asks for as
 many bytes at a time as where vectors are aligned. Blocks end where rows do: all columns of a thread are of one row.
 
-A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda.md), and such rows have one wherever two
-blocks meet. So blocks are wide.
+A sector of 32 bytes of which two blocks write a part each is slow (docs/cuda-kernels.md), and such rows have one
+wherever two blocks meet. So blocks are wide.
 """
 
 
