@@ -127,8 +127,8 @@ class Work(NamedTuple):
         return _first_windowed(self.dimensions)
 
 
-class Space(NamedTuple):
-    """The array as loops see it; algorithm/window/contract.py has the terms."""
+class Extents(NamedTuple):
+    """The array as loops see it, in the terms of algorithm/window/contract.py, and how many outer indices it has."""
 
     outers: int
     length: int
@@ -157,7 +157,7 @@ class Cut(NamedTuple):
 
 def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     """Geometry, tiles and buffers of a call, the table of its axes (box) and of its positions (masked)."""
-    space = _space(work)
+    space = _extents(work)
     cut = CUTS[work.form](work, space)
     step = space.length
     if work.form == "direct" and work.kept and not work.in_place:
@@ -178,14 +178,14 @@ def layout_of(work: Work) -> tuple[Layout, list[int], NDArray]:
     return layout, cut.axes, cut.positions
 
 
-def _space(work: Work) -> Space:
+def _extents(work: Work) -> Extents:
     extents = [dimension.extent for dimension in work.dimensions]
     _, before, after = work.dimensions[work.first]
     outers, inner = math.prod(extents[: work.first]), math.prod(extents[work.first + 1 :])
     if not work.dimensions[work.first].windowed:
-        return Space(outers, 1, extents[-1], extents[-1], 0, 0)
+        return Extents(outers, 1, extents[-1], extents[-1], 0, 0)
     unit = extents[-1] if work.form in ("box", "interleaved") else inner
-    return Space(outers, extents[work.first], inner, unit, before, after)
+    return Extents(outers, extents[work.first], inner, unit, before, after)
 
 
 def is_small_box(dimensions: tuple[Dimension, ...]) -> bool:
@@ -233,13 +233,13 @@ def _cuts(work: Work, outers: int, pieces: int, overlap: float) -> int:
     return min(range(least, work.parts + 1), key=time)
 
 
-def _outers(work: Work, space: Space, elements: int) -> int:
+def _outers(work: Work, space: Extents, elements: int) -> int:
     """How many outer indices a tile of about so many elements has."""
     outers = max(1, elements // (space.length * space.inner))
     return outers if work.parts == 1 else min(outers, max(1, space.outers // work.parts))
 
 
-def _direct(work: Work, space: Space) -> Cut:
+def _direct(work: Work, space: Extents) -> Cut:
     """Tiles of one outer index, of whole rows where these are not too long."""
     outers, length, inner, n = space.outers, space.length, space.inner, space.n
     if lanes := _column_lanes(work, space):
@@ -263,7 +263,7 @@ def _direct(work: Work, space: Space) -> Cut:
     return Cut(1, rows, lanes, {}, [], NONE)
 
 
-def _column_lanes(work: Work, space: Space) -> int:
+def _column_lanes(work: Work, space: Extents) -> int:
     """Lanes of a tile in which two stages run down columns, if the kernel may; 0 where they do not.
 
     Not along short rows or axes, nor where threads have more to do by rows. Rows that begin at the same place of a page
@@ -286,7 +286,7 @@ def _column_lanes(work: Work, space: Space) -> int:
     return lanes
 
 
-def _is_shared_by_rows(work: Work, space: Space, parts: int) -> bool:
+def _is_shared_by_rows(work: Work, space: Extents, parts: int) -> bool:
     """Whether threads share an outer index by rows of the axis: by lanes, two threads write to one line in each row.
 
     Short rows are better whole where they are summed and emitted in two loops, and forward computes no row twice: with
@@ -297,7 +297,7 @@ def _is_shared_by_rows(work: Work, space: Space, parts: int) -> bool:
     return not work.in_place and space.inner >= ROW and space.length >= (2 if short else 8) * space.n * parts
 
 
-def _direct_lanes(work: Work, space: Space) -> int:
+def _direct_lanes(work: Work, space: Extents) -> int:
     """Lanes of a tile, at most: whole rows as long as all that windows touch of them stays near, else short ones."""
     n = space.n
     if work.fused and not work.kept:
@@ -314,7 +314,7 @@ def _direct_lanes(work: Work, space: Space) -> int:
     return SHORT_ROW // work.itemsize * (4 if work.half and work.kept and work.large else 1 if work.kept else 2)
 
 
-def _masked(work: Work, space: Space) -> Cut:
+def _masked(work: Work, space: Extents) -> Cut:
     """Tiles of whole outer indices."""
     elements = MASKED_TILE
     if work.kept and space.n <= MASKED_KEPT_N:
@@ -325,7 +325,7 @@ def _masked(work: Work, space: Space) -> Cut:
     return Cut(outers, space.length, space.inner, {}, [], positions)
 
 
-def _prefix(work: Work, space: Space) -> Cut:
+def _prefix(work: Work, space: Extents) -> Cut:
     """Tiles of one outer index. Parts of its rows begin with a group, as long axes in parts of whole periods."""
     n, rows = space.n, space.length
     short = work.kept and (work.asks_ahead or space.inner > LONG_ROW)
@@ -340,7 +340,7 @@ def _prefix(work: Work, space: Space) -> Cut:
     return Cut(1, rows, lanes, {**_prefix_sizes(lanes, n), "total": GROUP * lanes}, [], NONE)
 
 
-def _shared(work: Work, space: Space, pieces: int) -> tuple[int, int]:
+def _shared(work: Work, space: Extents, pieces: int) -> tuple[int, int]:
     """Into how many parts of its rows and of its lanes threads share an outer index.
 
     By rows, each part of half a window at least: one image of 512×14×14 takes 0.6 to 0.7 of the time on two threads, by
@@ -361,7 +361,7 @@ def _shared(work: Work, space: Space, pieces: int) -> tuple[int, int]:
     return row_parts, min(-(-parts // row_parts), most_lanes)
 
 
-def _turned(work: Work, space: Space) -> Cut:
+def _turned(work: Work, space: Extents) -> Cut:
     """Tiles of whole outer indices, or of parts of a long axis."""
     n, rows, block = space.n, space.length, space.length * space.inner
     outers = _outers(work, space, TURNED_TILE)
@@ -378,7 +378,7 @@ def _turned(work: Work, space: Space) -> Cut:
     return Cut(outers, rows, space.inner, sizes, axes, NONE)
 
 
-def _scanned(work: Work, space: Space) -> Cut:
+def _scanned(work: Work, space: Extents) -> Cut:
     """Tiles of whole outer indices."""
     scan = scan_of(space.length, space.n)
     sizes = {"turned": scan.group * scan.suffixes, "planes": scan.group * (scan.terms + space.length) + SLACK}
@@ -386,7 +386,7 @@ def _scanned(work: Work, space: Space) -> Cut:
     return Cut(_outers(work, space, TURNED_TILE), space.length, 1, sizes, axes, NONE)
 
 
-def _box(work: Work, space: Space) -> Cut:
+def _box(work: Work, space: Extents) -> Cut:
     """Tiles of several small planes, of one, or of a part of one."""
     n, length, unit = space.n, space.length, space.unit
     row, period = space.inner // unit, period_of(n)
@@ -416,7 +416,7 @@ def _box(work: Work, space: Space) -> Cut:
     return Cut(outers, rows, lanes, sizes, axes, positions)
 
 
-def _interleaved(work: Work, space: Space) -> Cut:
+def _interleaved(work: Work, space: Extents) -> Cut:
     """Tiles of as many boxes as a vector has elements."""
     lanes, block = LINE // work.itemsize, space.length * space.inner
     extents = [dimension.extent for dimension in work.dimensions]
@@ -438,7 +438,7 @@ def _interleaved(work: Work, space: Space) -> Cut:
     return Cut(lanes, space.length, space.unit, sizes, axes, NONE)
 
 
-CUTS: dict[str, Callable[[Work, Space], Cut]] = {
+CUTS: dict[str, Callable[[Work, Extents], Cut]] = {
     "direct": _direct,
     "masked": _masked,
     "prefix": _prefix,
