@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pytest
 
-from numba_lrn.backends.cuda import kernels, report, sums
+from numba_lrn.backends.cuda import cache, kernels, report, sums
 from numba_lrn.backends.cuda.blocks import WALK_MOST_THREADS, Device, most_threads
 from numba_lrn.backends.cuda.forms import ring
 from numba_lrn.backends.cuda.forms.whole import LONG_GROUP
@@ -158,11 +158,11 @@ def check(variant, capability):
     assert f".target sm_{capability[0]}{capability[1]}" in text
     # What the report says of the machine code: .local in PTX does not show spills.
     assert linked.spilled_bytes == 0
-    assert linked.stack_bytes == 0
+    assert linked.stack_bytes == 0 or is_left_in_memory(variant, capability)
     # With 168, three blocks of 128 threads a multiprocessor; the five arrays of double backward, and windows of some
-    # sizes in long groups, leave room for two.
+    # sizes in long groups, leave room for two (up to 190, 197 by the compilers of CUDA 12).
     many = variant.twice and (variant.windows > 1 or variant.elements > LONG_GROUP)
-    assert linked.registers <= (192 if many else 176)
+    assert linked.registers <= (200 if many else 176)
     if variant.holds_axis:
         check_registers(variant, linked)
     if variant.form.startswith("walk"):
@@ -174,7 +174,7 @@ def check(variant, capability):
     assert linked.code.startswith(b"\x7fELF")
     # A subroutine of the assembler, which every access of memory pays for (forms/quotients.py).
     assert variant.far or ".s64" not in re.findall(r"\b(?:div|rem)(\.\w+)", text)
-    assert ".local" not in text
+    assert ".local" not in text or is_left_in_memory(variant, capability)
     assert (".shared" in text) >= variant.reduces
     assert not re.search(r"\bcall\b", text)
     if variant.power.endswith(kernels.APPROXIMATE):  # it branches, and constants are made anew behind it
@@ -189,6 +189,12 @@ def check(variant, capability):
         check_vectors(variant, text)
     if set(variant.loaded) <= set(CALLERS) and set(variant.phases[-1].stored) & set(CALLERS):
         check_conversions(variant, text, capability)
+
+
+def is_left_in_memory(variant, capability):
+    """Whether the compilers of CUDA 12, for the newest cards, do not unroll what a thread sums."""
+    old = any(name == "nvidia-cuda-nvcc-cu12" for name, _ in cache.compiler_versions())
+    return old and capability >= (10, 0) and variant.form == "small_spread" and variant.before + variant.after >= 9
 
 
 def check_registers(variant, linked):
