@@ -1,12 +1,11 @@
 """``local_response_norm`` for tensors: checks, and which way a call goes."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from numba_lrn.functional import operator_of
@@ -88,6 +87,8 @@ def local_response_norm(
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # torch.jit.trace records no Function
         return _recorded(input, size, alpha, beta, k, axis)
     if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(k, Tensor):
+        if kernels.in_forward_mode():
+            return kernels.uncompiled(_with_tensors, input, size, alpha, beta, k, axis)
         return _with_tensors(input, size, alpha, beta, k, axis)
     return autograd.forward(operator_of(size, alpha, beta, k, axis), input)
 
@@ -108,26 +109,10 @@ def _with_tensors(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: P
     return autograd.forward(operator_of(size, *_numbers(given), axis), x)
 
 
-def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.compiler.assume_constant_result`` without its import of the whole compiler: 1 s."""
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
-
-
 def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Parameter, axis: Axes) -> Tensor:
-    """Inside torch.compile or torch.export: one node of the graph, or PyTorch's own operations.
-
-    A compiled function drops forward-mode tangents that come from outside without a word, PyTorch's own operations
-    among them; the level is read here, so that the compiler guards it.
-    """
-    level = forward_ad._current_level
-    transforms = _transforms()
-    if level >= 0 and "Jvp" not in transforms:
-        msg = (
-            "forward-mode AD does not pass through a compiled function: call torch.func.jvp inside of it, or call the "
-            "function without torch.compile"
-        )
-        raise NotImplementedError(msg)
+    """Inside torch.compile or torch.export: one node of the graph, or PyTorch's own operations."""
+    kernels.refuse_tangents_from_outside()
+    transforms = kernels.transforms()
     given = _checked_parameters(alpha, beta, k)
     # A size that varies is a symbol to the compiler; index makes it a number that the graph is guarded by.
     window = _window(_whole(size), _whole(axis))
@@ -144,20 +129,13 @@ def _recorded(x: Tensor, size: Axes, alpha: Parameter, beta: Parameter, k: Param
     return result
 
 
-@_constant
-def _transforms() -> list[str]:
-    """The torch.func transforms around this call, which a compiled function is guarded by."""
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    return [interpreter.key().name for interpreter in stack]
-
-
 def _whole(given: Axes) -> Axes:
     if isinstance(given, tuple):
         return tuple([operator.index(value) for value in given])
     return operator.index(given)
 
 
-@_constant
+@kernels.constant
 def _window(size: Axes, axis: Axes) -> operators.Window:
     return operators.window(operator_of(size, 1.0, 1.0, 1.0, axis))
 

@@ -3,6 +3,8 @@
 import functools
 import importlib
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,6 +39,45 @@ def applies(*tensors: Tensor) -> bool:
 def in_forward_mode() -> bool:
     """Whether a level of forward-mode differentiation is open: PyTorch's own question, which has no public name."""
     return forward_ad._current_level >= 0
+
+
+def constant(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.compiler.assume_constant_result`` without its import of the whole compiler: 1 s."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant
+def transforms() -> list[str]:
+    """The torch.func transforms around this call, which a compiled function is guarded by."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    return [interpreter.key().name for interpreter in stack]
+
+
+def refuse_tangents_from_outside() -> None:
+    """What is compiled drops forward-mode tangents that come from outside, PyTorch's own operations among them.
+
+    The level is read here, so that the compiler guards it.
+    """
+    if forward_ad._current_level >= 0 and "Jvp" not in transforms():
+        msg = (
+            "forward-mode AD does not pass through a compiled function: call torch.func.jvp inside of it, or call the "
+            "function without torch.compile"
+        )
+        raise NotImplementedError(msg)
+
+
+def uncompiled(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function`` of the arguments in forward mode, out of the compiler's sight.
+
+    Where a graph broke, as it does at a tangent from outside, the compiler would take each function that is called here
+    for itself, and what it makes of them drops tangents without a word.
+    """
+    if torch.compiler.is_compiling():
+        refuse_tangents_from_outside()
+        return function(*arguments)
+    compiler = sys.modules.get("torch._dynamo")
+    return function(*arguments) if compiler is None else compiler.disable(function)(*arguments)
 
 
 def forward(op: LocalResponseNorm, x: Tensor, out: Tensor | None = None) -> Tensor:

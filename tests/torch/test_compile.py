@@ -2,8 +2,9 @@
 
 import pytest
 
+import numba_lrn
 from numba_lrn.torch import LocalResponseNorm
-from tests.torch.common import ALPHA, ARGUMENTS, SHAPE, close, local_response_norm, ours, random, theirs, torch
+from tests.torch.common import ALPHA, ARGUMENTS, BETA, SHAPE, K, close, local_response_norm, ours, random, theirs, torch
 
 forward_ad = torch.autograd.forward_ad
 
@@ -84,6 +85,14 @@ def test_transforms_inside(name):
 # A compiled function drops tangents from outside without an error, PyTorch's own operations among them.
 
 
+def top_level(x):
+    return numba_lrn.local_response_norm(x, *ARGUMENTS)
+
+
+def by_tensors(x):
+    return local_response_norm(x, 4, torch.tensor(ALPHA, dtype=torch.float64), BETA, torch.full((1, 1, 1), K))
+
+
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
 def test_forward_mode_from_outside_is_refused(warm):
     x = random(10)
@@ -99,11 +108,14 @@ def test_forward_mode_from_outside_is_refused(warm):
         close(function(x), ours(x, theirs))
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
-def test_forward_mode_from_outside_where_graphs_may_break(warm):
-    """The call is not compiled then."""
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("ours", [ours, top_level, by_tensors], ids=["torch", "top level", "tensors"])
+def test_forward_mode_from_outside_where_graphs_may_break(ours, warm, backend):
+    """The call is not compiled then, nor what it calls: what inductor makes of PyTorch's operations drops tangents."""
     x = random(10)
-    function = torch.compile(ours, backend="aot_eager")
+    function = torch.compile(ours, backend=backend)
     if warm:
         function(x)
     found = []
@@ -112,7 +124,7 @@ def test_forward_mode_from_outside_where_graphs_may_break(warm):
             found.append(forward_ad.unpack_dual(either(forward_ad.make_dual(x, x.flip(1)))))
     close(found[0].primal, found[1].primal)
     close(found[0].tangent, found[1].tangent)
-    close(function(x), ours(x, theirs))
+    close(function(x), ours(x))
 
 
 def test_forward_mode_from_outside_is_refused_for_pytorchs_formula_too():
