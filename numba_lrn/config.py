@@ -103,11 +103,12 @@ def _versions() -> dict[str, Any]:
 
 def _machine() -> dict[str, Any]:
     import llvmlite.binding
+    import numba
 
     return {
         "platform": platform.platform(),
         "cpu": cpu_name(),
-        "cpu for LLVM": llvmlite.binding.get_host_cpu_name(),
+        "cpu for LLVM": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
         "SIMD bits in use": _simd_bits(),
     }
 
@@ -137,6 +138,8 @@ def _simd_bits() -> int | None:
             value = load(x, i)
             store(x, i, value * value)
 
+    if numba.config.DISABLE_JIT:
+        return None
     dispatcher = numba.njit("void(float32[::1])", pipeline_class=EntryCompiler, **OPTIONS)(square)
     assembly = "\n".join(dispatcher.inspect_asm().values())
     for bits, register in ((512, r"%zmm\d"), (256, r"%ymm\d"), (128, r"%xmm\d|\bv\d+\.4s\b")):
@@ -150,7 +153,10 @@ def _threads() -> dict[str, Any]:
 
     from numba_lrn.backends.cpu.threads import available_workers, why_serial
 
-    reason = why_serial()
+    try:
+        reason = why_serial()
+    except ValueError as error:  # the layer that NUMBA_THREADING_LAYER asks for cannot be loaded
+        return {"problem": " ".join(str(error).split()), "cpus": os.cpu_count()}
     try:
         layer = numba.threading_layer()
     except ValueError:  # the reason not to run in parallel is known without starting any threads
@@ -171,6 +177,8 @@ def _cache() -> dict[str, Any]:
     from numba_lrn.backends.cpu.compiler import cache_enabled
 
     found: dict[str, Any] = {"enabled": cache_enabled(), "writable": True}
+    if numba.config.DISABLE_JIT:
+        return found | {"writable": False, "problem": "NUMBA_DISABLE_JIT turns the compiler off", "folder": None}
     try:
         # Numba's cache keeps the kernels where it would keep any function of their file.
         folder = Path(numba.njit(kernels.entry_function, cache=True).stats.cache_path)

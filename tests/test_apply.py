@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -333,7 +334,12 @@ def heed_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "text"),
+    [(signal.SIGINT, 130, "numba-lrn: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+)
+def test_what_ends_a_process_leaves_nothing(tmp_path, number, status, text):
     np.save(tmp_path / "x.npy", sample((4, 5)))
     command = [sys.executable, "-m", "numba_lrn", "apply", "x.npy", "y.npy"]
     # Without its cache the first block waits seconds for the compiler.
@@ -350,11 +356,33 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == "numba-lrn: interrupted\n"
+    assert process.returncode == status
+    assert errors == text
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    np.save(tmp_path / "x.npy", sample((4, 5)))
+    for names, said in ((("pipe.npy", "y.npy"), "INPUT"), (("x.npy", "pipe.npy"), "OUTPUT")):
+        with pytest.raises(InputError, match=rf"{said} .*pipe\.npy is a pipe or a device; name a regular file"):
+            apply_file(*(tmp_path / name for name in names), size=3)
+
+
+def test_links_stay_links_and_files_keep_their_mode(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    np.save(tmp_path / "x.npy", sample((4, 5)))
+    held, link = tmp_path / "elsewhere" / "held.npy", tmp_path / "y.npy"
+    held.write_bytes(b"old")
+    held.chmod(0o600)
+    link.symlink_to(held)
+    apply_file(tmp_path / "x.npy", link, size=3)
+    assert link.is_symlink()
+    assert np.load(held).shape == (4, 5)
+    assert stat.S_IMODE(held.stat().st_mode) == 0o600
+    assert [path.name for path in held.parent.iterdir()] == ["held.npy"]
 
 
 def test_displayable_maps_percentiles():

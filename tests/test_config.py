@@ -158,3 +158,25 @@ def test_info_prints_every_entry(capsys):
             assert name in text or value is None
     assert lrn.__version__ in text
     assert "numba-lrn[cuda12]" in text or "gpu\n  name" in text or "none because" in text
+
+
+@pytest.mark.parametrize("setting", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_THREADING_LAYER": "nonsense"}])
+def test_what_does_not_work_is_told_and_not_raised(setting):
+    found = in_process("import json; from numba_lrn.config import config; print(json.dumps(config()))", **setting)
+    section = found["cache" if "NUMBA_DISABLE_JIT" in setting else "threads"]
+    assert ("NUMBA_DISABLE_JIT" if "NUMBA_DISABLE_JIT" in setting else "threading layer") in section["problem"]
+
+
+def test_without_the_compiler():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import numpy as np, numba_lrn; numba_lrn.local_response_norm(np.ones((1, 4), 'f4'), 3)",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+    )
+    assert "RuntimeError: numba_lrn computes by compiled code alone, which NUMBA_DISABLE_JIT=1 turns off" in done.stderr

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from numba_lrn.apply.errors import InputError
 from numba_lrn.apply.npy import BLOCK_BYTES, DTYPES, computed_dtype, map_npy, write_npy
@@ -114,6 +115,10 @@ def _check_paths(source: Path, target: Path) -> None:
     if target.is_dir():
         msg = f"OUTPUT {target} is a folder; name a file"
         raise InputError(msg)
+    for name, path in (("INPUT", source), ("OUTPUT", target)):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            msg = f"{name} {path} is a pipe or a device; name a regular file"
+            raise InputError(msg)
     if target.exists() and source.samefile(target):
         msg = f"INPUT {source} and OUTPUT {target} are the same file; give another OUTPUT"
         raise InputError(msg)
@@ -161,10 +166,16 @@ def _operator(
 
 @contextlib.contextmanager
 def _completed(target: Path) -> Iterator[Path]:
-    """A file beside ``target`` that takes its name if all goes well, and is deleted if not."""
+    """A file beside ``target`` that takes its name and its mode if all goes well, and is deleted if not.
+
+    A link stays one: what it names is replaced.
+    """
+    target = target.resolve()
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part
+        if target.exists():
+            shutil.copymode(target, part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -172,28 +183,42 @@ def _completed(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[Callable[[], None]]:
-    """A function that raises KeyboardInterrupt if Ctrl-C has been pressed; pressed twice, it acts at once.
+    """A function that ends the work if the process was asked to end, by Ctrl-C or a signal; asked twice, it does so.
 
     While a kernel is compiled LLVM calls back into Python and drops what is raised there, and a Ctrl-C with it.
     """
-    noted = False
+    noted = 0
 
     def note(number: int, frame: Any) -> None:
         nonlocal noted
         if noted:
-            raise KeyboardInterrupt
-        noted = True
+            _end(number)
+        noted = number
 
     def check() -> None:
         if noted:
-            raise KeyboardInterrupt
+            _end(noted)
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield check  # a handler of the user's own stays, and so does Ctrl-C turned off
-        return
-    signal.signal(signal.SIGINT, note)
+    # A handler of the user's own stays, and so does a signal that is turned off.
+    handled = [number for number, usual in ENDINGS.items() if signal.getsignal(number) is usual]
+    if threading.current_thread() is not threading.main_thread():
+        handled = []
+    for number in handled:
+        signal.signal(number, note)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in handled:
+            signal.signal(number, ENDINGS[number])
+
+
+# The signals that ask a process to end, and what they do before anyone says otherwise.
+ENDINGS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):
+    ENDINGS[signal.SIGHUP] = signal.SIG_DFL
+
+
+def _end(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)  # as a shell reports it

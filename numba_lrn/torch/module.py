@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,7 +89,8 @@ class LocalResponseNorm(nn.Module):
             if name in self.learnable:
                 self.register_parameter(f"log_{name}", nn.Parameter(torch.tensor(_logarithm(name, value))))
             else:
-                setattr(self, name, value)
+                # A number of NumPy would be an array to the compiler.
+                setattr(self, name, value.item() if isinstance(value, np.generic) else value)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  PyTorch's name
         """The normalised input."""

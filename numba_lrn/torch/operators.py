@@ -90,26 +90,32 @@ def _backward_with_parameters(
     return kernels.backward_with_parameters(grad_output, x, scale, beta, k, *window)
 
 
-@torch.library.register_fake("numba_lrn::forward")
-def _fake_forward(x: Tensor, *of: Any) -> Tensor:
+def _fake(x: Tensor, axis: Any, before: Any, after: Any) -> Tensor:
+    """What a result looks like; an axis that there is not is refused here too."""
+    kernels.operator(axis, before, after, 1.0, 1.0, 1.0).windows(x.ndim)
     return torch.empty_like(x)
+
+
+@torch.library.register_fake("numba_lrn::forward")
+def _fake_forward(x: Tensor, axis: Any, before: Any, after: Any, *numbers: Any) -> Tensor:
+    return _fake(x, axis, before, after)
 
 
 @torch.library.register_fake("numba_lrn::backward")
-def _fake_backward(grad_output: Tensor, x: Tensor, *of: Any) -> Tensor:
-    return torch.empty_like(x)
+def _fake_backward(grad_output: Tensor, x: Tensor, axis: Any, before: Any, after: Any, *numbers: Any) -> Tensor:
+    return _fake(x, axis, before, after)
 
 
 @torch.library.register_fake("numba_lrn::forward_with_parameters")
-def _fake_forward_with_parameters(x: Tensor, *of: Any) -> Tensor:
-    return torch.empty_like(x)
+def _fake_forward_with_parameters(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any) -> Tensor:
+    return _fake(x, *window)
 
 
 @torch.library.register_fake("numba_lrn::backward_with_parameters")
 def _fake_backward_with_parameters(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, *window: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(scale), torch.empty_like(beta), torch.empty_like(k)
+    return _fake(x, *window), torch.empty_like(scale), torch.empty_like(beta), torch.empty_like(k)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

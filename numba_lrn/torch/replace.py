@@ -27,6 +27,9 @@ class Replaced(int):
         self.left = left
         return self
 
+    def __reduce__(self) -> tuple[type["Replaced"], tuple[int, nn.Module, int]]:
+        return Replaced, (int(self), self.model, self.left)
+
 
 def replace_local_response_norm(model: nn.Module) -> Replaced:
     """Put :class:`LocalResponseNorm` in the place of every ``torch.nn.LocalResponseNorm`` of a model.

@@ -1,5 +1,6 @@
 """torch.compile without a graph break, and the calls that a compiled function cannot make right."""
 
+import numpy as np
 import pytest
 
 import numba_lrn
@@ -94,7 +95,9 @@ def by_tensors(x):
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
-def test_forward_mode_from_outside_is_refused(warm):
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("ours", [ours, top_level], ids=["torch", "top level"])
+def test_forward_mode_from_outside_is_refused(ours, warm):
     x = random(10)
     function = compiled(ours)
     if warm:
@@ -171,3 +174,16 @@ def test_a_model_trains_as_without():
 def test_arguments_are_checked_while_tracing():
     with pytest.raises(Exception, match="size must be at least 1"):
         compiled(lambda x: local_response_norm(x, 0, *ARGUMENTS[1:]))(random(13))
+
+
+def test_axes_are_checked_while_tracing():
+    with pytest.raises(Exception, match=r"axis 7 .* 4 dimensions"):
+        compiled(lambda x: local_response_norm(x, 3, axis=7))(random(13))
+    with pytest.raises(ValueError, match=r"axis 7 .* 4 dimensions"):
+        local_response_norm(torch.empty(SHAPE, device="meta"), 3, axis=7)
+
+
+def test_numbers_of_numpy():
+    x = random(16)
+    module = LocalResponseNorm(5, alpha=np.float64(0.5), k=np.float32(2.0))
+    close(compiled(module)(x), module(x))

@@ -1,5 +1,8 @@
 """Modules swapped in a model, and back."""
 
+import copy
+import pickle
+
 import pytest
 
 from numba_lrn.torch import LocalResponseNorm, replace_local_response_norm, restore_local_response_norm
@@ -99,3 +102,10 @@ def test_what_pytorch_cannot_have_is_not_restored(options):
     with pytest.raises(ValueError, match=r"the module '1', LocalResponseNorm\(3, .*, has no counterpart in PyTorch"):
         restore_local_response_norm(model)
     assert type(model[0]) is LocalResponseNorm
+
+
+def test_the_result_can_be_copied():
+    found = replace_local_response_norm(nn.Sequential(nn.LocalResponseNorm(5), nn.ReLU()))
+    for copied in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert (copied, copied.left) == (1, 0)
+        assert type(copied.model[0]) is LocalResponseNorm

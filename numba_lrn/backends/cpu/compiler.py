@@ -36,6 +36,12 @@ def compile_entry(function: Callable, arguments: tuple, parallel: bool = False) 
     It comes from the disk cache where that works. An unwritable folder, a full disk, a damaged or truncated entry
     cost a compilation and one warning, never the call.
     """
+    if numba.config.DISABLE_JIT:
+        msg = (
+            "numba_lrn computes by compiled code alone, which NUMBA_DISABLE_JIT=1 turns off: unset it, or call "
+            "numba_lrn.reference, which has the same in NumPy"
+        )
+        raise RuntimeError(msg)
     signature = tuple(numba.typeof(argument) for argument in arguments)
     if cache_enabled():
         try:

@@ -20,6 +20,7 @@ from numba_lrn.backends.cpu.memory import (
     workspace,
 )
 from numba_lrn.backends.cpu.plan import SERIAL, Plan, make_plan
+from numba_lrn.backends.cpu.processor import check_half
 from numba_lrn.backends.cpu.results import new_like, new_on_a_line
 from numba_lrn.backends.cpu.threads import available_workers
 from numba_lrn.checks import check_dtype, check_same, check_writeable
@@ -119,6 +120,7 @@ def _route(
     order = dense_order(shape, strides, dtype.itemsize)
     if order is None or 0 in shape or (op.beta == 0.0 and recipe != "backward_parameters"):
         return None
+    check_half(dtype)
     plan = make_plan(canonical(shape, order, windows), recipe, op, dtype, threads, in_place)
     return Route(None if order == tuple(range(len(shape))) else order, CARRIERS.get(dtype.name), plan)
 

@@ -4,9 +4,12 @@ Neither choice depends on the array, so on one machine the same numbers give the
 """
 
 import functools
+import re
 from typing import NamedTuple
 
 import llvmlite.binding
+import numpy as np
+from numba.core.registry import cpu_target
 
 
 class Processor(NamedTuple):
@@ -22,6 +25,33 @@ class Processor(NamedTuple):
 # 0.36 with a division and 0.42 without. On Emerald Rapids the power alone takes 0.83 by roots and 0.50 by steps; narrow
 # tiles were not tried there.
 PROCESSORS = {"znver5": Processor(roots=True, narrow=True)}
+
+
+def check_half(dtype: np.dtype) -> None:
+    """Refuse float16 where there are no instructions that convert it: LLVM would call a library that is not there."""
+    if dtype == np.float16 and not converts_half():
+        msg = (
+            "x has dtype float16, which compiled code converts by F16C instructions; the processor, or what "
+            "NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say of it, has none: use x.astype('float32')"
+        )
+        raise TypeError(msg)
+
+
+@functools.cache
+def converts_half() -> bool:
+    """Whether there are instructions that convert float16, for the processor that Numba compiles for."""
+    module = llvmlite.binding.parse_assembly(WIDEN)
+    return not re.search("hfsf2|h2f", cpu_target.target_context.codegen()._tm.emit_assembly(module))
+
+
+WIDEN = """
+define float @widen(i16 %bits) {
+  %half = bitcast i16 %bits to half
+  %wide = fpext half %half to float
+  %more = fadd float %wide, 1.0
+  ret float %more
+}
+"""
 
 
 @functools.cache
