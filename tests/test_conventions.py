@@ -299,6 +299,10 @@ REFUSED = {
     "lasagne: even": (lambda: conventions.lasagne(n=4), "Only works with odd n"),
     "acl: even": (lambda: conventions.acl("CROSS_MAP", 4), "Normalization size should be odd"),
     "acl: axes": (lambda: conventions.acl("IN_MAP_2D", 3, axis=1), "IN_MAP_2D takes two axes"),
+    "acl: axes of three": (lambda: conventions.acl("IN_MAP_2D", 3, axis=(1, 2, 3)), "IN_MAP_2D takes two axes"),
+    "acl: flag": (lambda: conventions.acl("CROSS_MAP", 3, is_scaled="no"), "is_scaled must be one of True, False"),
+    "cudnn: flag": (lambda: conventions.cudnn(3, divisive="no"), "cuDNN: divisive must be one of True, False"),
+    "mps: flag": (lambda: conventions.mps(3, spatial="x"), "spatial must be one of True, False, 1, 0, got 'x'"),
     "tensorflow: radius": (lambda: conventions.tensorflow(-1), "depth_radius must be at least 0, got -1"),
     "tflite: variant": (
         lambda: conventions.tflite(2, 1.0, 1.0, 0.5),

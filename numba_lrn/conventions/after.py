@@ -145,6 +145,7 @@ def cudnn(
     n = integer(lrn_n, "lrn_n", "cuDNN", 1, 16)
     at_least(lrn_beta, 0.01, "lrn_beta", "cuDNN")
     at_least(lrn_k, 1e-5, "lrn_k", "cuDNN")
+    choice(divisive, (True, False, 1, 0), "divisive", "cuDNN")
     if divisive:
         return windowed(within_axes(axis, (2, 3), "cuDNN", (2, 3)), extra_after, n, lrn_alpha, lrn_beta, lrn_k)
     no_axis(axis, "cuDNN")

@@ -99,6 +99,7 @@ def mps(
     Evidence: documentation; even spatial sizes unverified.
     """
     size = integer(kernel_size, "kernel_size", "Metal Performance Shaders")
+    choice(spatial, (True, False, 1, 0), "spatial", "Metal Performance Shaders")
     if spatial:
         return windowed(
             within_axes(axis, (-3, -2), "Metal Performance Shaders"), extra_before, size, alpha, beta, delta

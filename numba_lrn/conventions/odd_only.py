@@ -206,7 +206,8 @@ def acl(
     choice(type, tuple(_ACL_AXES), "type", "Arm Compute Library")
     n = odd(norm_size, "norm_size", "Arm Compute Library", "Normalization size should be odd")
     axes = _ACL_AXES[type] if axis is None else axis
-    if isinstance(axes, tuple) != (type == "IN_MAP_2D"):
+    choice(is_scaled, (True, False, 1, 0), "is_scaled", "Arm Compute Library")
+    if (len(axes) if isinstance(axes, tuple) else 1) != (2 if type == "IN_MAP_2D" else 1):
         msg = f"Arm Compute Library: axis={axes!r} does not fit type {type!r}; IN_MAP_2D takes two axes, the others one"
         raise ValueError(msg)
-    return windowed(axes, extra_before, n, alpha, beta, kappa, divide=is_scaled)
+    return windowed(axes, extra_before, n, alpha, beta, kappa, divide=bool(is_scaled))

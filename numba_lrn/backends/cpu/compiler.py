@@ -92,7 +92,8 @@ def _warn(error: Exception) -> None:
         _warned = True
         warnings.warn(
             f"numba_lrn could not use its on-disk cache ({type(error).__name__}: {error}) and compiles in memory; set "
-            "NUMBA_CACHE_DIR to a writable folder, or NUMBA_LRN_CACHE=0 to compile in memory without this warning",
+            "NUMBA_CACHE_DIR to a writable folder, to another one if an entry is damaged, or NUMBA_LRN_CACHE=0 to "
+            "compile in memory without this warning",
             RuntimeWarning,
             stacklevel=2,
         )
