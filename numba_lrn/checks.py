@@ -17,6 +17,20 @@ def index(value: Any) -> int:
     return operator.index(value)
 
 
+def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
+    """An integer from ``low`` to ``high``."""
+    try:
+        count = index(value)
+    except TypeError:
+        msg = f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
+        raise TypeError(msg) from None
+    if count < low or (high is not None and count > high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        msg = f"{name} must be {allowed}, got {count}"
+        raise ValueError(msg)
+    return count
+
+
 def integers(value: Any, name: str) -> tuple[int, ...]:
     """One integer or a tuple of them, as a tuple of Python ints."""
     values = value if isinstance(value, tuple) else (value,)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numba_lrn.checks import DTYPES, index
+from numba_lrn.checks import DTYPES, integer
 from numba_lrn.operator import LocalResponseNorm
 
 # Elements of an array that is shared among threads whatever its dtype.
@@ -42,14 +42,7 @@ def warmup(dtypes: str | tuple[str, ...] = ("float32",), ndim: int = 4, device: 
     if device not in ("cpu", "cuda"):
         msg = f"device is {device!r}; supported are 'cpu' and 'cuda'"
         raise ValueError(msg)
-    try:
-        least = index(ndim)
-    except TypeError:
-        msg = f"ndim must be an integer, got {ndim!r} of type {type(ndim).__name__}"
-        raise TypeError(msg) from None
-    if least < 1:
-        msg = f"ndim must be at least 1, got {ndim}"
-        raise ValueError(msg)
+    integer(ndim, "ndim", 1)
     found = tuple(_dtype(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes))
     if device == "cuda":
         from numba_lrn.backends.cuda import launch  # only here: it imports the CUDA package

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numba_lrn.checks import divided, finite, index
+from numba_lrn import checks
+from numba_lrn.checks import divided, finite
 from numba_lrn.operator import Axes, LocalResponseNorm
 
 Window = Callable[[int], tuple[int, int]]
@@ -42,16 +43,7 @@ def windowed(
 
 def integer(value: Any, name: str, framework: str, low: int = 1, high: int | None = None) -> int:
     """An integer from ``low`` to ``high``, or the framework's refusal."""
-    try:
-        count = index(value)
-    except TypeError:
-        msg = f"{framework}: {name} must be an integer, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg) from None
-    if count < low or (high is not None and count > high):
-        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
-        msg = f"{framework}: {name} must be {allowed}, got {count}"
-        raise ValueError(msg)
-    return count
+    return checks.integer(value, f"{framework}: {name}", low, high)
 
 
 def odd(value: Any, name: str, framework: str, reason: str, high: int | None = None) -> int:

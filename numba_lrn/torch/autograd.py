@@ -21,7 +21,7 @@ def forward(op: LocalResponseNorm, x: Tensor) -> Tensor:
     """y, differentiable with respect to ``x``."""
     if not differentiated(x) or torch.jit.is_tracing():  # which records a registered operator, and no Function
         return _forward(op, x)
-    result: Tensor = apply(Forward, x, op)
+    result: Tensor = kernels.keeping_tangents(Forward.apply, x, op)
     return result
 
 
@@ -29,7 +29,7 @@ def backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> Tensor:
     """dx, differentiable with respect to both."""
     if not differentiated(grad_output, x):
         return _backward(op, grad_output, x)
-    result: Tensor = apply(Backward, grad_output, x, op)
+    result: Tensor = kernels.keeping_tangents(Backward.apply, grad_output, x, op)
     return result
 
 
@@ -37,7 +37,7 @@ def jvp(op: LocalResponseNorm, x: Tensor, tangent: Tensor) -> Tensor:
     """ẏ, differentiable with respect to both."""
     if not differentiated(x, tangent):
         return _jvp(op, x, tangent)
-    result: Tensor = apply(Jvp, x, tangent, op)
+    result: Tensor = kernels.keeping_tangents(Jvp.apply, x, tangent, op)
     return result
 
 
@@ -45,15 +45,8 @@ def double_backward(op: LocalResponseNorm, grad_output: Tensor, x: Tensor, cotan
     """(for grad_output, for x), differentiable with respect to all three."""
     if not differentiated(grad_output, x, cotangent):
         return _double_backward(op, grad_output, x, cotangent)
-    result: tuple[Tensor, Tensor] = apply(DoubleBackward, grad_output, x, cotangent, op)
+    result: tuple[Tensor, Tensor] = kernels.keeping_tangents(DoubleBackward.apply, grad_output, x, cotangent, op)
     return result
-
-
-def apply(function: type[Function], *arguments: Any) -> Any:
-    """``function`` of the arguments, with its derivatives."""
-    if kernels.in_forward_mode():
-        return kernels.uncompiled(function.apply, *arguments)
-    return function.apply(*arguments)
 
 
 def differentiated(*tensors: Tensor) -> bool:

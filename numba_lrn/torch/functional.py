@@ -87,9 +87,7 @@ def local_response_norm(
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # torch.jit.trace records no Function
         return _recorded(input, size, alpha, beta, k, axis)
     if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(k, Tensor):
-        if kernels.in_forward_mode():
-            return kernels.uncompiled(_with_tensors, input, size, alpha, beta, k, axis)
-        return _with_tensors(input, size, alpha, beta, k, axis)
+        return kernels.keeping_tangents(_with_tensors, input, size, alpha, beta, k, axis)
     return autograd.forward(operator_of(size, alpha, beta, k, axis), input)
 
 

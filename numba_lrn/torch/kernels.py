@@ -59,7 +59,7 @@ def refuse_tangents_from_outside() -> None:
 
     The level is read here, so that the compiler guards it.
     """
-    if forward_ad._current_level >= 0 and "Jvp" not in transforms():
+    if in_forward_mode() and "Jvp" not in transforms():
         msg = (
             "forward-mode AD does not pass through a compiled function: call torch.func.jvp inside of it, or call the "
             "function without torch.compile"
@@ -67,12 +67,14 @@ def refuse_tangents_from_outside() -> None:
         raise NotImplementedError(msg)
 
 
-def uncompiled(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function`` of the arguments in forward mode, out of the compiler's sight.
+def keeping_tangents(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function`` of the arguments; in forward mode out of the compiler's sight.
 
     Where a graph broke, as it does at a tangent from outside, the compiler would take each function that is called here
     for itself, and what it makes of them drops tangents without a word.
     """
+    if not in_forward_mode():
+        return function(*arguments)
     if torch.compiler.is_compiling():
         refuse_tangents_from_outside()
         return function(*arguments)

@@ -89,14 +89,15 @@ class LocalResponseNorm(nn.Module):
             if name in self.learnable:
                 self.register_parameter(f"log_{name}", nn.Parameter(torch.tensor(_logarithm(name, value))))
             else:
-                # A number of NumPy would be an array to the compiler.
-                setattr(self, name, value.item() if isinstance(value, np.generic) else value)
+                setattr(self, name, value)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  PyTorch's name
         """The normalised input."""
         return local_response_norm(input, self.size, self.alpha, self.beta, self.k, axis=self.axis)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _NUMBERS and isinstance(value, np.generic):
+            value = value.item()  # one of NumPy's would be an array to the compiler
         if name not in self.__dict__.get("learnable", ()):
             super().__setattr__(name, value)
             return

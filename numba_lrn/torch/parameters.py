@@ -16,7 +16,7 @@ from numba_lrn.torch import autograd, composite, kernels, operators
 
 def forward(x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm) -> Tensor:
     """y, differentiable with respect to all four; ``window`` is an operator whose numbers are not used."""
-    result: Tensor = autograd.apply(Forward, x, scale, beta, k, window)
+    result: Tensor = kernels.keeping_tangents(Forward.apply, x, scale, beta, k, window)
     return result
 
 
@@ -24,13 +24,15 @@ def backward(
     grad_output: Tensor, x: Tensor, scale: Tensor, beta: Tensor, k: Tensor, window: LocalResponseNorm
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, scale, beta and k, differentiable in their turn."""
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = autograd.apply(Backward, grad_output, x, scale, beta, k, window)
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = kernels.keeping_tangents(
+        Backward.apply, grad_output, x, scale, beta, k, window
+    )
     return result
 
 
 def backward_all(op: LocalResponseNorm, grad_output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x and of the numbers of ``op``, which lie where ``x`` does; differentiable in their turn."""
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = autograd.apply(BackwardAll, grad_output, x, op)
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = kernels.keeping_tangents(BackwardAll.apply, grad_output, x, op)
     return result
 
 

@@ -99,6 +99,7 @@ def _replace(model: nn.Module, kind: type[nn.Module], convert: Callable[[nn.Modu
 def _ours(module: nn.Module) -> nn.Module:
     new = LocalResponseNorm(1)
     new.__dict__.update(module.__dict__)
+    new.alpha, new.beta, new.k = module.alpha, module.beta, module.k  # as the module takes them
     return new
 
 

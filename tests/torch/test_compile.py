@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numba_lrn
-from numba_lrn.torch import LocalResponseNorm
+from numba_lrn.torch import LocalResponseNorm, replace_local_response_norm
 from tests.torch.common import ALPHA, ARGUMENTS, BETA, SHAPE, K, close, local_response_norm, ours, random, theirs, torch
 
 forward_ad = torch.autograd.forward_ad
@@ -91,7 +91,9 @@ def top_level(x):
 
 
 def by_tensors(x):
-    return local_response_norm(x, 4, torch.tensor(ALPHA, dtype=torch.float64), BETA, torch.full((1, 1, 1), K))
+    return local_response_norm(
+        x, 4, torch.tensor(ALPHA, dtype=torch.float64), BETA, torch.full((1, 1, 1), K, dtype=x.dtype)
+    )
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "compiled before"])
@@ -109,7 +111,7 @@ def test_forward_mode_from_outside_is_refused(ours, warm):
     ):
         function(forward_ad.make_dual(x, x.flip(1)))
     if warm:
-        close(function(x), ours(x))
+        close(function(x), theirs(x, *ARGUMENTS))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
@@ -128,7 +130,7 @@ def test_forward_mode_from_outside_where_graphs_may_break(ours, warm, backend):
             found.append(forward_ad.unpack_dual(either(forward_ad.make_dual(x, x.flip(1)))))
     close(found[0].primal, found[1].primal)
     close(found[0].tangent, found[1].tangent)
-    close(function(x), ours(x))
+    close(function(x), theirs(x, *ARGUMENTS))
 
 
 def test_forward_mode_from_outside_is_refused_for_pytorchs_formula_too():
@@ -188,3 +190,6 @@ def test_numbers_of_numpy():
     x = random(16)
     module = LocalResponseNorm(5, alpha=np.float64(0.5), k=np.float32(2.0))
     close(compiled(module)(x), module(x))
+    model = torch.nn.Sequential(torch.nn.LocalResponseNorm(5, alpha=np.float64(0.5), k=np.float32(2.0)))
+    replace_local_response_norm(model)
+    close(compiled(model)(x), module(x))

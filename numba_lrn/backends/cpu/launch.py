@@ -225,7 +225,7 @@ def _call(route: Route, x: NDArray, arrays: tuple[NDArray, ...]) -> None:
     plan = route.plan
     if DEBUG:
         _report(x, plan)
-    scratch = workspace(plan.scratch, plan.variant.real)
+    scratch = workspace(plan.workspace * plan.workers, plan.variant.real)
     plan.kernel(plan.workers, arrays, scratch, plan.positions, plan.scalars, plan.layout)
 
 

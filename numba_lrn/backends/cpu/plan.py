@@ -77,14 +77,9 @@ class Plan(NamedTuple):
     shared: bool  # whether it is worth several threads, however many there are
 
     @property
-    def scratch(self) -> int:
-        """Elements of the computing type that all workers need."""
-        return self.workspace * self.workers
-
-    @property
     def scratch_bytes(self) -> int:
-        """The same in bytes."""
-        return self.scratch * np.dtype(self.variant.real).itemsize
+        """The scratch memory of all workers."""
+        return self.workspace * self.workers * np.dtype(self.variant.real).itemsize
 
     @property
     def tiles(self) -> int:
